@@ -1,0 +1,277 @@
+//! The command line: clap's types here, one file a command beside it.
+//!
+//! A command goes from the settings through the core to words; it names no
+//! backend. Invariants: stdout carries the payload and nothing else; an exit
+//! code means what CONTRIBUTING.md's table says.
+
+mod assemble;
+mod check;
+mod dev;
+mod explain;
+mod fix;
+mod get;
+mod init;
+mod output;
+mod portability;
+mod render;
+mod run;
+mod schema;
+mod shell;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::finding::Code;
+use crate::process::Hardened;
+use output::Terminal;
+
+/// A path that may be empty: an empty variable is an unset one.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// What a process ends with.
+pub mod exit {
+    /// Fine.
+    pub const FINE: u8 = 0;
+    /// There are findings.
+    pub const FINDINGS: u8 = 1;
+    /// Wrong usage, settings or schema.
+    pub const USAGE: u8 = 2;
+    /// A required source could not be read.
+    pub const UNREADABLE: u8 = 3;
+    /// Refused by policy or protections.
+    pub const REFUSED: u8 = 4;
+    /// `run`: dlconf itself failed or found errors.
+    pub const RUN_FAILED: u8 = 125;
+}
+
+/// Resolves a program's configuration from layered sources, checks it against a
+/// typed schema, and hands it over.
+#[derive(Debug, Parser)]
+#[command(name = "dlconf", version, about, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// Settings file; by default ./dlconf.toml, then /etc/dlconf/dlconf.toml
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DLCONF_CONFIG",
+        value_parser = path(),
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    config: Option<PathBuf>,
+    /// Schema file; by default as settings say, ./dlconf.schema.toml, the built-in DataLens schema
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DLCONF_SCHEMA",
+        value_parser = path(),
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    schema: Option<PathBuf>,
+    /// Environment to judge: one of the schema's
+    #[arg(
+        long = "env",
+        global = true,
+        value_name = "NAME",
+        env = "DLCONF_ENV",
+        help_heading = "Global options"
+    )]
+    environment: Option<String>,
+    /// Service whose variables are judged and delivered; without it, the union of all
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "DLCONF_SERVICE",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    service: Option<String>,
+    /// Read these env files, lowest first, instead of .env and its companions
+    #[arg(long = "env-file", global = true, value_name = "FILE", help_heading = "Global options")]
+    env_files: Vec<PathBuf>,
+    /// Touch no network; variables that cannot be judged without it are listed
+    #[arg(long, global = true, help_heading = "Global options")]
+    offline: bool,
+    /// How messages on stderr are written
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
+    log_format: LogFormat,
+    /// Say less on stderr
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    quiet: bool,
+    /// Say more on stderr
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+    /// When to colour
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Global options"
+    )]
+    color: Color,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// Where the output is a terminal that has colours.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Draft a schema (and settings) for this project
+    Init(init::Init),
+    /// Resolve and validate; print findings (the CI command)
+    Check(check::Check),
+    /// Print the configuration in a reader's format
+    Render(render::Render),
+    /// Resolve, validate, become CMD
+    Run(run::Run),
+    /// Run CMD on a laptop: .env files, generated development secrets
+    Dev(dev::Dev),
+    /// Print one value
+    Get(get::Get),
+    /// Say where a variable's value comes from, or what a finding means
+    Explain(explain::Explain),
+    /// Judge or print the schema
+    Schema(schema::SchemaCommand),
+    /// Print a completion script for a shell
+    Completions(shell::Completions),
+    /// Print the manual page (roff)
+    Man,
+}
+
+/// Parses the arguments, runs the command, gives the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version go to stdout and are fine; the rest is wrong usage.
+            let _closed = error.print();
+            return match (error.use_stderr(), becomes_a_child(&arguments)) {
+                (false, _) => exit::FINE,
+                (true, false) => exit::USAGE,
+                (true, true) => exit::RUN_FAILED,
+            };
+        }
+    };
+    let global = cli.global.normalised();
+    let terminal = Terminal::new(&global);
+    let done = match cli.command {
+        Command::Init(init) => init.run(&global, &terminal),
+        Command::Check(check) => check.run(&global, &terminal),
+        Command::Render(render) => render.run(&global, &terminal),
+        Command::Run(run) => run.run(&global, &terminal, hardened),
+        Command::Dev(dev) => dev.run(&global, &terminal, hardened),
+        Command::Get(get) => get.run(&global, &terminal),
+        Command::Explain(explain) => explain.run(&global, &terminal),
+        Command::Schema(command) => command.run(&global, &terminal),
+        Command::Completions(completions) => completions.run(),
+        Command::Man => shell::man(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            terminal.failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+/// Whether the command is one whose exit codes below 125 are its child's.
+fn becomes_a_child(arguments: &[OsString]) -> bool {
+    let ours = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+    ours.into_iter().any(|argument| argument == "run" || argument == "dev")
+}
+
+impl Global {
+    /// An empty variable is an unset one: `DLCONF_ENV=` chooses nothing.
+    fn normalised(mut self) -> Self {
+        self.config = self.config.filter(|path| !path.as_os_str().is_empty());
+        self.schema = self.schema.filter(|path| !path.as_os_str().is_empty());
+        self.environment = self.environment.filter(|name| !name.is_empty());
+        self.service = self.service.filter(|name| !name.is_empty());
+        self
+    }
+}
+
+/// Why a command stopped, in words. Value-free.
+#[derive(Debug)]
+struct Failure {
+    /// The exit code.
+    exit: u8,
+    /// What is wrong.
+    faults: Vec<Fault>,
+}
+
+/// One thing that is wrong outside the configuration itself.
+#[derive(Debug)]
+struct Fault {
+    /// The finding that it is, where it is one.
+    code: Option<Code>,
+    message: String,
+    place: Option<String>,
+    help: Option<String>,
+    /// Text that is drawn already, for faults with a source line.
+    drawn: Option<String>,
+}
+
+impl Failure {
+    fn new(exit: u8, message: impl Into<String>, help: Option<String>) -> Self {
+        let fault = Fault { code: None, message: message.into(), place: None, help, drawn: None };
+        Self { exit, faults: vec![fault] }
+    }
+
+    fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(exit::USAGE, message, Some(help.into()))
+    }
+
+    /// The same failure as `run` and `dev` report it.
+    fn for_run(self) -> Self {
+        Self { exit: exit::RUN_FAILED, ..self }
+    }
+}

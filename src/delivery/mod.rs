@@ -1,0 +1,3 @@
+//! Deliveries: how values leave.
+pub mod encode;
+pub mod file;

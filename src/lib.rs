@@ -1,0 +1,20 @@
+//! dlconf: a secrets-and-configuration broker.
+//!
+//! ```text
+//! sources ──> resolve ──> validate ──> deliveries
+//! (I/O)       (pure)      (pure)       (I/O)
+//! ```
+//!
+//! Values only move to the right, and types carry the safety: only
+//! [`model::validate::validate`] makes a [`model::validate::Validated`], and
+//! only that is delivered. ARCHITECTURE.md is the map of the rooms.
+
+pub mod cli;
+pub mod delivery;
+pub mod draft;
+pub mod generate;
+pub mod model;
+pub mod process;
+pub mod report;
+pub mod settings;
+pub mod source;

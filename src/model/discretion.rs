@@ -1,0 +1,67 @@
+//! Discretion: what must not be shown although its variable is plain.
+//!
+//! A plain variable may hold a secret all the same: made from one, equal to
+//! one, or a URL with a login. Whoever shows a plain value asks here first.
+//! Pure. Invariant: when in doubt, it is hidden; hiding too much costs a line of
+//! a report, showing too much costs a secret.
+
+use std::collections::HashMap;
+
+use super::key::Key;
+use super::resolve::{Entry, Resolution};
+use super::schema::Schema;
+use super::schema::kind::{carries_credentials, looks_like_secret};
+
+/// Shorter secrets are words that stand in other values by chance; a value that
+/// is equal to one is hidden all the same.
+const CONTAINED: usize = 5;
+
+/// The secrets of one resolution, to compare with.
+#[derive(Debug)]
+pub struct Discretion<'a> {
+    schema: &'a Schema,
+    /// Value to the name that holds it.
+    secrets: HashMap<&'a str, &'a Key>,
+}
+
+impl<'a> Discretion<'a> {
+    /// Knows every value in force of a secret, replaced or retired name.
+    pub fn new(schema: &'a Schema, resolution: &'a Resolution) -> Self {
+        let secret = |key: &Key| schema.retired(key).is_some() || is_secret_name(schema, key);
+        let secrets = resolution.variables.iter().filter(|(key, _)| secret(key)).filter_map(|(key, c)| {
+            let winner = c.winner.as_ref()?;
+            Some((winner.value.expose(), key))
+        });
+        Self { schema, secrets: secrets.collect() }
+    }
+
+    /// Whether a name is that of a secret variable, or was.
+    pub fn is_secret_name(&self, key: &Key) -> bool {
+        is_secret_name(self.schema, key)
+    }
+
+    /// The secret variable that holds exactly this value.
+    pub fn holder(&self, value: &str) -> Option<&'a Key> {
+        self.secrets.get(value).copied()
+    }
+
+    /// Whether a text must not be shown, whatever it is the value of.
+    pub fn hides_text(&self, text: &str) -> bool {
+        let bare = text.trim_matches(['"', '\'']);
+        self.secrets.contains_key(text)
+            || looks_like_secret(bare).is_some()
+            || carries_credentials(bare)
+            || self.secrets.keys().any(|secret| secret.len() >= CONTAINED && text.contains(secret))
+    }
+
+    /// Whether a plain variable's value must not be shown: its text says so, or
+    /// what it was made from.
+    pub fn hides(&self, entry: &Entry) -> bool {
+        let made_from = |key: &Key| self.schema.var(key).is_none_or(|var| var.secret);
+        entry.references.iter().any(made_from) || self.hides_text(entry.value.expose())
+    }
+}
+
+fn is_secret_name(schema: &Schema, key: &Key) -> bool {
+    schema.var(key).or_else(|| schema.replacement(key)).is_some_and(|var| var.secret)
+}

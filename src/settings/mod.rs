@@ -1,0 +1,350 @@
+//! dlconf's own settings: raw, then checked.
+//!
+//! Owns: which file is read and how far it is trusted, the layers under and
+//! over it (`layers`: embedded default < file < `[env.NAME]` < `DLCONF_A__B`
+//! variables), and the list of sources that follows from it (`sources`).
+//! Invariants: no secret value is in settings; an unknown field is an error;
+//! every error says what to do; a file that was merely found reads nothing
+//! outside its own folder.
+//! Must not know: how a source reads.
+
+mod layers;
+mod sources;
+
+use std::path::{Path, PathBuf};
+
+use crate::model::key::SourceName;
+use crate::model::origin::Location;
+use crate::model::schema::toml_reader::nearest;
+use crate::source::file::{FileFault, FileText, TEXT_LIMIT, read_text_beneath};
+use crate::source::structured::Notation;
+
+use layers::{Layers, Raw};
+
+/// The name of the file that is looked for in the working directory.
+pub const FILE_NAME: &str = "dlconf.toml";
+
+/// Where an administrator puts one.
+const SYSTEM_FILE: &str = "/etc/dlconf/dlconf.toml";
+
+/// How far a settings file is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Named by the caller, or the administrator's.
+    Full,
+    /// Merely found in the working directory: a stranger may have put it there.
+    Found,
+}
+
+/// Something wrong in the settings. Value-free.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SettingsError {
+    /// One sentence.
+    pub message: String,
+    /// The place in the file, or the variable, where there is one.
+    pub place: Option<Location>,
+    /// What to do.
+    pub help: String,
+    /// Whether the settings ask for what they may not have (exit 4).
+    pub refused: bool,
+}
+
+impl SettingsError {
+    fn new(message: impl Into<String>, place: Option<Location>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), place, help: help.into(), refused: false }
+    }
+}
+
+/// Settings, read but not yet narrowed to an environment.
+pub struct Opened {
+    layers: Layers,
+    folder: PathBuf,
+    /// How the folder is written in front of paths that are shown.
+    shown_folder: PathBuf,
+    trust: Trust,
+    /// The settings without any overlay.
+    raw: Raw,
+}
+
+/// A path, how it is shown, and how far it may lead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownPath {
+    /// To open.
+    pub path: PathBuf,
+    /// To print.
+    pub label: String,
+    /// The folder that it must lie in, links followed.
+    pub beneath: Option<PathBuf>,
+}
+
+impl ShownPath {
+    /// A path that the caller names: it may lead anywhere.
+    pub fn named(path: &Path) -> Self {
+        Self { path: path.to_owned(), label: path.display().to_string(), beneath: None }
+    }
+
+    /// Reads the file, if it is where it may be.
+    ///
+    /// # Errors
+    /// [`FileFault`], as [`read_text_beneath`] gives it.
+    pub fn read(&self, limit: u64) -> Result<FileText, FileFault> {
+        read_text_beneath(&self.path, limit, self.beneath.as_deref())
+    }
+}
+
+/// A name that the settings choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The name.
+    pub name: String,
+    /// Where they do, ready to print: `dlconf.toml:1:1`.
+    pub place: String,
+}
+
+/// Checked settings for one environment.
+#[derive(Debug)]
+pub struct Settings {
+    /// The sources, lowest first.
+    pub sources: Vec<SourceSettings>,
+    /// The service that they choose.
+    pub service: Option<Chosen>,
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// Its name.
+    pub name: SourceName,
+    /// What it is.
+    pub kind: SourceKind,
+}
+
+/// What a source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceKind {
+    /// The process environment.
+    Env,
+    /// `.env` files.
+    Dotenv {
+        /// One file; none means the list of four in this folder.
+        path: Option<ShownPath>,
+        /// The folder of the list of four.
+        folder: ShownPath,
+        /// Whether it may be absent.
+        optional: bool,
+    },
+    /// A TOML, JSON or YAML file.
+    File {
+        /// The file.
+        path: ShownPath,
+        /// Its notation.
+        notation: Notation,
+        /// Whether it may be absent.
+        optional: bool,
+    },
+    /// A directory with one file a variable.
+    Directory {
+        /// The directory.
+        path: ShownPath,
+        /// Whether it may be absent.
+        optional: bool,
+    },
+}
+
+/// Reads the settings: `config` if given, else the file in `folder`, else the
+/// administrator's, else the embedded default.
+///
+/// # Errors
+/// [`SettingsError`] where the file cannot be read or understood.
+pub fn open(config: Option<&Path>, folder: &Path) -> Result<Opened, SettingsError> {
+    let found = folder.join(FILE_NAME);
+    let (file, trust) = match config {
+        Some(path) => (Some(ShownPath { path: folder.join(path), ..ShownPath::named(path) }), Trust::Full),
+        None if present(&found, "--config")? => {
+            let beneath = Some(folder.to_owned());
+            (Some(ShownPath { path: found, label: FILE_NAME.to_owned(), beneath }), Trust::Found)
+        }
+        None if present(Path::new(SYSTEM_FILE), "--config")? => {
+            (Some(ShownPath::named(Path::new(SYSTEM_FILE))), Trust::Full)
+        }
+        None => (None, Trust::Full),
+    };
+    let file = match file {
+        Some(shown) => {
+            let text = read(&shown)?;
+            let folder = shown.path.parent().unwrap_or(folder).to_owned();
+            Some(SettingsFile { folder, label: shown.label, text })
+        }
+        None => None,
+    };
+    Opened::new(file, folder, trust)
+}
+
+/// Whether a name is there at all, be it a link that leads nowhere. Only 'not
+/// found' means that it is not: a file that is hidden by permissions must not be
+/// passed over as if nobody had written it.
+///
+/// # Errors
+/// Where that cannot be seen; `option` would name the file instead.
+pub fn present(path: &Path, option: &str) -> Result<bool, SettingsError> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(SettingsError::new(
+            format!("whether there is a file {} cannot be seen: {}", path.display(), error.kind()),
+            None,
+            format!(
+                "let this user search its folder (`namei -l` shows the one), or name a file: {option} FILE"
+            ),
+        )),
+    }
+}
+
+fn read(file: &ShownPath) -> Result<String, SettingsError> {
+    file.read(TEXT_LIMIT).map(|file| file.text).map_err(|fault| {
+        if fault == FileFault::Outside {
+            return found_only(&file.label, "lead outside its folder", None);
+        }
+        let fault = fault.at(&file.label.as_str().into());
+        let message = format!("the settings could not be read: {}", fault.message);
+        SettingsError::new(message, Some(fault.location), fault.help)
+    })
+}
+
+/// The refusal of what settings may not do that were merely found.
+fn found_only(label: &str, attempt: &str, place: Option<Location>) -> SettingsError {
+    SettingsError {
+        message: format!("{label} was found, not named, so it may not {attempt}"),
+        place,
+        help: format!("if you trust it, say so: --config {label}"),
+        refused: true,
+    }
+}
+
+/// A settings file's text, and where it stands.
+#[derive(Debug)]
+pub struct SettingsFile {
+    /// As the user wrote it.
+    pub label: String,
+    /// Relative paths start here.
+    pub folder: PathBuf,
+    /// Its content.
+    pub text: String,
+}
+
+impl Opened {
+    /// Understands a settings file, or the embedded default, for whose paths
+    /// `folder` is the start. Every overlay is judged, not only the one that will
+    /// be chosen.
+    ///
+    /// # Errors
+    /// Every kind of [`SettingsError`].
+    pub fn new(file: Option<SettingsFile>, folder: &Path, trust: Trust) -> Result<Self, SettingsError> {
+        let folder = file.as_ref().map_or_else(|| folder.to_owned(), |file| file.folder.clone());
+        let layers = Layers::new(file.map(|file| (file.label, file.text)))?;
+        let raw = layers.merged(None).raw()?;
+        for overlay in layers.overlays() {
+            layers.merged(Some(overlay)).raw()?;
+        }
+        let parent = layers.label().and_then(|label| Path::new(label).parent());
+        let shown_folder = parent.map(Path::to_owned).unwrap_or_default();
+        Ok(Self { layers, folder, shown_folder, trust, raw })
+    }
+
+    /// Whether there is a settings file at all.
+    pub fn has_file(&self) -> bool {
+        self.layers.label().is_some()
+    }
+
+    /// The environment that the settings choose.
+    pub fn environment(&self) -> Option<Chosen> {
+        let name = self.raw.environment.clone()?;
+        Some(Chosen { name, place: self.layers.merged(None).shown_place("environment") })
+    }
+
+    /// The schema that the settings name.
+    ///
+    /// # Errors
+    /// Where a settings file that was merely found names one outside its folder.
+    pub fn schema(&self) -> Result<Option<ShownPath>, SettingsError> {
+        let Some(path) = &self.raw.schema else { return Ok(None) };
+        let place = || self.layers.merged(None).place(&["schema"]);
+        self.shown(path, self.beneath(), place).map(Some)
+    }
+
+    /// The settings as they hold in an environment; `known` are the schema's.
+    ///
+    /// # Errors
+    /// Every kind of [`SettingsError`].
+    pub fn in_environment(&self, name: &str, known: &[Box<str>]) -> Result<Settings, SettingsError> {
+        for overlay in self.layers.overlays() {
+            if !known.iter().any(|k| **k == *overlay) {
+                let near = nearest(overlay, known.iter().map(|k| &**k));
+                return Err(SettingsError::new(
+                    format!("[env.{overlay}] is for an environment that the schema does not have"),
+                    self.layers.place_in_file(&["env", overlay]),
+                    near.map_or_else(
+                        || format!("the schema has: {}", known.join(", ")),
+                        |near| format!("did you mean [env.{near}]?"),
+                    ),
+                ));
+            }
+        }
+        let merged = self.layers.merged(Some(name));
+        let raw = merged.raw()?;
+        let service = raw
+            .service
+            .as_ref()
+            .map(|name| Chosen { name: name.clone(), place: merged.shown_place("service") });
+        Ok(Settings { sources: self.sources(&merged, &raw)?, service })
+    }
+
+    /// The folder that the paths of these settings must lie in, if they are
+    /// confined to one.
+    fn beneath(&self) -> Option<&Path> {
+        (self.trust == Trust::Found).then_some(&*self.folder)
+    }
+
+    /// A path of the settings: relative to their folder, and inside `beneath`.
+    fn shown(
+        &self,
+        path: &str,
+        beneath: Option<&Path>,
+        place: impl Fn() -> Option<Location>,
+    ) -> Result<ShownPath, SettingsError> {
+        let full = self.folder.join(path);
+        if let Some(folder) = beneath
+            && !leads_into(&full, folder)
+        {
+            let attempt = format!("read {path}: that is outside its folder");
+            return Err(found_only(self.layers.label().unwrap_or(FILE_NAME), &attempt, place()));
+        }
+        let label = self.shown_folder.join(path).display().to_string();
+        Ok(ShownPath { path: full, label, beneath: beneath.map(Path::to_owned) })
+    }
+}
+
+/// Whether a path stays in a folder as far as it exists now, links followed. The
+/// reading judges again, by what it has opened.
+fn leads_into(path: &Path, folder: &Path) -> bool {
+    use std::path::Component;
+    let Ok(folder) = folder.canonicalize() else { return false };
+    let mut existing = path;
+    loop {
+        match existing.canonicalize() {
+            Ok(real) => {
+                let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+                return real.starts_with(&folder)
+                    && rest.components().all(|c| matches!(c, Component::Normal(_)));
+            }
+            Err(_) => match existing.parent() {
+                Some(parent) => existing = parent,
+                None => return false,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The list of sources: `order` and `[source.NAME]`, checked together.
+
+use super::layers::{Merged, Raw, RawSource, SOURCES};
+use super::{Opened, SettingsError, SourceKind, SourceSettings};
+use crate::model::key::SourceName;
+use crate::model::schema::toml_reader::nearest;
+use crate::source::structured::Notation;
+
+impl Opened {
+    /// The sources, lowest first.
+    pub(super) fn sources(
+        &self,
+        merged: &Merged<'_>,
+        raw: &Raw,
+    ) -> Result<Vec<SourceSettings>, SettingsError> {
+        let declared = || raw.source.keys().map(String::as_str);
+        let order: Vec<&str> = match &raw.order {
+            Some(order) => order.iter().map(String::as_str).collect(),
+            None if raw.source.len() <= 1 => declared().collect(),
+            None => {
+                let names: Vec<&str> = declared().collect();
+                return Err(SettingsError::new(
+                    "the settings have several sources but no `order`",
+                    merged.place(&["source"]),
+                    format!("write `order = [\"{}\"]`, the last one wins", names.join("\", \"")),
+                ));
+            }
+        };
+        let mut sources: Vec<SourceSettings> = Vec::with_capacity(order.len());
+        for &name in &order {
+            let Some(source) = raw.source.get(name) else {
+                let near = nearest(name, declared());
+                return Err(SettingsError::new(
+                    format!("`order` names source `{name}`, which is not declared"),
+                    merged.place(&["order"]),
+                    near.map_or_else(
+                        || format!("declare [source.{name}]"),
+                        |near| format!("did you mean `{near}`?"),
+                    ),
+                ));
+            };
+            if sources.iter().any(|source| source.name.as_str() == name) {
+                return Err(SettingsError::new(
+                    format!("`order` names source `{name}` twice"),
+                    merged.place(&["order"]),
+                    "keep the later one, which is the one that would win",
+                ));
+            }
+            sources
+                .push(SourceSettings { name: SourceName::new(name), kind: self.kind(merged, name, source)? });
+        }
+        if let Some(unused) = declared().find(|name| !order.contains(name)) {
+            return Err(SettingsError::new(
+                format!(
+                    "source `{unused}` is declared but `order` does not name it, so it would never be read"
+                ),
+                merged.place(&["source", unused]),
+                format!("add \"{unused}\" to `order`, or remove [source.{unused}]"),
+            ));
+        }
+        Ok(sources)
+    }
+
+    fn kind(&self, merged: &Merged<'_>, name: &str, source: &RawSource) -> Result<SourceKind, SettingsError> {
+        let error = |field: &str, message: String, help: &str| {
+            SettingsError::new(message, merged.place(&["source", name, field]), help)
+        };
+        let optional = source.optional.unwrap_or(false);
+        let path = match &source.path {
+            Some(path) => {
+                let at = ["source", name, "path"];
+                let beneath = self.beneath().filter(|_| !merged.is_of_the_caller(&at));
+                Some(self.shown(path, beneath, || merged.place(&at))?)
+            }
+            None => None,
+        };
+        let kind = match (source.kind.as_str(), path) {
+            ("env", None) => SourceKind::Env,
+            ("env", Some(_)) => {
+                return Err(error(
+                    "path",
+                    format!("source `{name}` reads the environment, which has no path"),
+                    "remove `path`",
+                ));
+            }
+            ("dotenv", path) => {
+                let folder = self.shown("", self.beneath(), || None)?;
+                SourceKind::Dotenv { path, folder, optional }
+            }
+            ("file", Some(path)) => {
+                let notation = match source.notation.as_deref() {
+                    Some("toml") => Some(Notation::Toml),
+                    Some("json") => Some(Notation::Json),
+                    Some("yaml") => Some(Notation::Yaml),
+                    Some(_) => {
+                        return Err(error(
+                            "notation",
+                            format!("source `{name}` has an unknown `notation`"),
+                            "one of: toml, json, yaml",
+                        ));
+                    }
+                    None => Notation::of_path(&path.label),
+                };
+                let notation = notation.ok_or_else(|| {
+                    error(
+                        "path",
+                        format!("the name of source `{name}`'s file does not tell its notation"),
+                        "add `notation = \"toml\"` (or json, yaml)",
+                    )
+                })?;
+                SourceKind::File { path, notation, optional }
+            }
+            ("directory", Some(path)) => SourceKind::Directory { path, optional },
+            (kind @ ("file" | "directory"), None) => {
+                return Err(error(
+                    "type",
+                    format!("source `{name}` of type \"{kind}\" has no `path`"),
+                    "add `path = \"…\"`",
+                ));
+            }
+            (other, _) => {
+                let help = nearest(other, SOURCES).map_or_else(
+                    || format!("one of: {}", SOURCES.join(", ")),
+                    |near| format!("did you mean \"{near}\"?"),
+                );
+                return Err(error("type", format!("source `{name}` has an unknown type"), &help));
+            }
+        };
+        if source.notation.is_some() && !matches!(kind, SourceKind::File { .. }) {
+            return Err(error("notation", format!("source `{name}` has no use for `notation`"), "remove it"));
+        }
+        if source.optional.is_some() && kind == SourceKind::Env {
+            return Err(error("optional", format!("source `{name}` has no use for `optional`"), "remove it"));
+        }
+        Ok(kind)
+    }
+}

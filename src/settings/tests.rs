@@ -1,0 +1,70 @@
+//! What needs no process: which file is there, which layer gives what.
+
+use std::fs::File;
+
+use super::*;
+
+fn opened(text: &str) -> Result<Opened, SettingsError> {
+    let file = SettingsFile { label: FILE_NAME.into(), folder: "/nowhere".into(), text: text.into() };
+    Opened::new(Some(file), Path::new("/nowhere"), Trust::Full)
+}
+
+fn sources(opened: &Opened, environment: &str) -> Vec<String> {
+    let known = ["staging", "production"].map(Box::from);
+    let settings = opened.in_environment(environment, &known).unwrap();
+    settings.sources.iter().map(|source| source.name.to_string()).collect()
+}
+
+#[test]
+fn only_not_found_means_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    assert_eq!(present(&file, "--config"), Ok(false));
+    File::create(&file).unwrap();
+    assert_eq!(present(&file, "--config"), Ok(true));
+    let error = present(&file.join("below"), "--config").unwrap_err();
+    assert!(error.message.contains("cannot be seen"), "{error}");
+    assert!(error.help.contains("--config FILE"), "{}", error.help);
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
+    assert_eq!(present(&folder.path().join("dangling"), "--config"), Ok(true));
+}
+
+#[test]
+fn the_embedded_sources_hold_until_some_are_declared() {
+    let none = Opened::new(None, Path::new("/nowhere"), Trust::Full).unwrap();
+    assert_eq!(sources(&none, "staging"), ["dotenv", "env"]);
+    for text in ["", "environment = \"staging\"", "[env.staging]\nservice = \"web\""] {
+        assert_eq!(sources(&opened(text).unwrap(), "staging"), ["dotenv", "env"], "{text:?}");
+    }
+    for text in ["order = []", "[source]", "[env.staging]\norder = []"] {
+        assert!(sources(&opened(text).unwrap(), "staging").is_empty(), "{text:?}");
+    }
+    let overlay = opened("[env.production.source.only]\ntype = \"env\"").unwrap();
+    assert_eq!(sources(&overlay, "production"), ["only"]);
+    assert_eq!(sources(&overlay, "staging"), ["dotenv", "env"]);
+}
+
+#[test]
+fn every_mistake_says_what_to_do() {
+    for text in [
+        "x",
+        "env = 1",
+        "[env]\na = 1",
+        "[env.a]\nschema = \"x\"",
+        "order = 1",
+        "order = [1]",
+        "source = 1",
+        "source.a = 1",
+        "source.a.type = 1",
+        "[source.a]",
+        "[source.a]\ntype = \"env\"\noptional = \"yes\"",
+        "[source.a]\ntype = \"vault\"",
+        "nothing = 1",
+        "[env.a]\nnothing = 1",
+        "[env.a.socket]",
+    ] {
+        let error = opened(text).err().unwrap_or_else(|| panic!("{text:?} is understood"));
+        assert!(!error.help.is_empty() && error.place.is_some(), "{text:?}: {error:?}");
+        assert!(!error.message.contains("struct"), "{text:?}: {error}");
+    }
+}
