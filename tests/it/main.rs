@@ -8,6 +8,7 @@ mod dev;
 mod docs;
 mod dotenv_dialects;
 mod encoders;
+mod fuzz_corpus;
 mod help;
 mod init;
 mod leaks;

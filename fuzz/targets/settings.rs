@@ -1,0 +1,103 @@
+//! Settings: reading them, found and named, and narrowing them.
+//!
+//! Shared by the fuzz target and by the test that replays its corpus.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use dlconf::settings::{Opened, Settings, SettingsError, SettingsFile, ShownPath, SourceKind, Trust};
+
+const LONGEST: usize = 64 * 1024;
+
+const LABEL: &str = "dlconf.toml";
+
+/// What every input must satisfy.
+pub(crate) fn judge(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input.get(..LONGEST).unwrap_or(input)) else { return };
+    let folder = folder();
+    let names: Vec<Box<str>> = ["development", "staging", "production"].map(Box::from).into();
+    for trust in [Trust::Found, Trust::Full] {
+        let file = SettingsFile { label: LABEL.into(), folder: folder.to_owned(), text: text.to_owned() };
+        let opened = match Opened::new(Some(file), folder, trust) {
+            Ok(opened) => opened,
+            Err(error) => {
+                placed(text, &error);
+                continue;
+            }
+        };
+        assert!(opened.has_file());
+        let _name = opened.environment();
+        match opened.schema() {
+            Ok(Some(schema)) => allowed(&schema, folder, trust),
+            Ok(None) => {}
+            Err(error) => placed(text, &error),
+        }
+        for environment in ["production", "development"] {
+            match opened.in_environment(environment, &names) {
+                Ok(settings) => reached(&settings, folder, trust),
+                Err(error) => {
+                    placed(text, &error);
+                    assert!(!error.refused || trust == Trust::Found, "what is named may do all");
+                }
+            }
+        }
+    }
+}
+
+/// A folder with a way out, and with a pipe, at which whoever opens it waits
+/// for ever: settings open nothing.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let target =
+            option_env!("CARGO_TARGET_TMPDIR").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/target"));
+        let folder = Path::new(target).join("settings-folder");
+        fs::create_dir_all(folder.join("sub")).expect("a folder among what was built");
+        for (to, link) in [("/", "out"), ("sub", "in")] {
+            let made = symlink(to, folder.join(link));
+            assert!(made.is_ok() || folder.join(link).is_symlink(), "{made:?}");
+        }
+        // Two processes may be at it: that one of them made it is enough.
+        let _already_there = Command::new("mkfifo").arg("-m600").arg(folder.join("pipe")).output();
+        let pipe = folder.join("pipe").metadata().expect("mkfifo made it");
+        assert!(pipe.file_type().is_fifo());
+        folder.canonicalize().expect("it is there")
+    })
+}
+
+fn placed(text: &str, error: &SettingsError) {
+    assert!(!error.message.is_empty());
+    let Some(at) = error.place.as_ref().and_then(dlconf::model::origin::Location::span) else { return };
+    let line = text.split('\n').nth(at.line as usize - 1).expect("the line is there");
+    let length = line.chars().count();
+    assert!((1..=length + 1).contains(&(at.column as usize)), "{at:?} of {length} characters");
+}
+
+fn reached(settings: &Settings, folder: &Path, trust: Trust) {
+    for source in &settings.sources {
+        match &source.kind {
+            SourceKind::Env => {}
+            SourceKind::Dotenv { path, folder: of_four, .. } => {
+                allowed(of_four, folder, trust);
+                if let Some(path) = path {
+                    allowed(path, folder, trust);
+                }
+            }
+            SourceKind::File { path, .. } | SourceKind::Directory { path, .. } => {
+                allowed(path, folder, trust);
+            }
+        }
+    }
+}
+
+/// What exists of a path of merely found settings lies inside their folder.
+fn allowed(shown: &ShownPath, folder: &Path, trust: Trust) {
+    if trust == Trust::Full {
+        return;
+    }
+    let real = shown.path.ancestors().find_map(|path| path.canonicalize().ok());
+    assert!(real.is_some_and(|real| real.starts_with(folder)), "{} is outside", shown.path.display());
+}
