@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Failure, Fault, Global, exit};
-use crate::model::finding::{Code, Finding, Severity};
+use crate::model::finding::{Code, Finding, Fix, Severity};
 use crate::model::key::{Key, SourceName};
 use crate::model::origin::Origin;
 use crate::model::resolve::{Resolution, resolve};
@@ -376,9 +376,27 @@ impl Setup {
             severity: Severity::Warning,
             ..finding(remark.code, None, remark.message.clone(), remark.origin.clone(), remark.help.clone())
         }));
-        super::fix::keep_possible(self, &mut verdict.findings);
+        self.withdraw_impossible_fixes(&mut verdict.findings);
         let unread = !unread.is_empty() || !resolution.broken.is_empty();
         Assembled { resolution, verdict, unread }
+    }
+
+    /// Takes the fixes away that cannot be done: in other notations than that of
+    /// env files a value may be written in any way, and the environment is not ours
+    /// to change.
+    fn withdraw_impossible_fixes(&self, findings: &mut [Finding]) {
+        for finding in findings {
+            let path = finding.origin.as_ref().and_then(|origin| origin.location.path());
+            let among = |files: &[ShownPath]| path.is_some_and(|path| files.iter().any(|f| f.label == path));
+            let possible = match finding.fix {
+                Some(Fix::Mode(_)) => among(&self.files),
+                Some(Fix::Rename(_) | Fix::Value(_)) => among(&self.env_files),
+                None => true,
+            };
+            if !possible {
+                finding.fix = None;
+            }
+        }
     }
 
     /// Every name that a source may take from a place it shares with strangers.

@@ -36,24 +36,6 @@ pub(super) fn mend(setup: &Setup, assembled: &Assembled, terminal: &Terminal) ->
     Ok(mended)
 }
 
-/// Takes the fixes away that cannot be done: in other notations than that of
-/// env files a value may be written in any way, and the environment is not ours
-/// to change.
-pub(super) fn keep_possible(setup: &Setup, findings: &mut [Finding]) {
-    for finding in findings {
-        let path = finding.origin.as_ref().and_then(|origin| origin.location.path());
-        let among = |files: &[ShownPath]| path.is_some_and(|path| files.iter().any(|f| f.label == path));
-        let possible = match finding.fix {
-            Some(Fix::Mode(_)) => among(&setup.files),
-            Some(Fix::Rename(_) | Fix::Value(_)) => among(&setup.env_files),
-            None => true,
-        };
-        if !possible {
-            finding.fix = None;
-        }
-    }
-}
-
 fn mend_file(
     setup: &Setup,
     assembled: &Assembled,

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::guess::Guess;
 use super::hints::Hints;
 use super::{Declaration, Group, Presence, Repeated};
+use crate::model::schema::export::comment;
 use crate::model::schema::kind::Kind;
 
 /// `dlconf.schema.toml`.
@@ -238,30 +239,6 @@ fn text(text: &str) -> String {
 fn texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> String {
     let items: Vec<String> = texts.into_iter().map(text).collect();
     format!("[{}]", items.join(", "))
-}
-
-/// A comment of one line or more; TOML allows no control characters in it.
-fn comment(out: &mut String, text: &str) {
-    const WIDTH: usize = 80;
-    let visible: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut width = 0;
-    for word in visible.split_whitespace() {
-        let length = word.chars().count();
-        if width > 0 && width + 1 + length > WIDTH {
-            out.push('\n');
-            width = 0;
-        }
-        if width == 0 {
-            out.push('#');
-            width = 1;
-        }
-        out.push(' ');
-        out.push_str(word);
-        width += 1 + length;
-    }
-    if width > 0 {
-        out.push('\n');
-    }
 }
 
 fn count(number: usize) -> String {

@@ -130,8 +130,9 @@ fn value(text: &str) -> Option<String> {
     Some(quoted)
 }
 
-/// A comment, wrapped between words.
-fn comment(out: &mut String, text: &str) {
+/// Adds a text as `#` comment lines, wrapped between words and without control
+/// characters, which neither env files nor TOML allow in a comment.
+pub fn comment(out: &mut String, text: &str) {
     let mut width = 0;
     for word in one_line(text).split(' ').filter(|word| !word.is_empty()) {
         let length = word.chars().count();

@@ -19,7 +19,7 @@ mod tests;
 pub const LANGUAGE: &str = include_str!("../../../../schemas/dlconf.schema.json");
 
 pub use docs::docs;
-pub use env_example::env_example;
+pub use env_example::{comment, env_example};
 pub use json_schema::json_schema;
 
 use super::{Group, Schema, Var};
