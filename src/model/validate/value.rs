@@ -317,7 +317,7 @@ pub(super) fn how_to_set(var: &Var) -> String {
         (Some(example), _) if !var.secret => format!("set {}, for example {example}", var.key),
         (_, Some(min)) => format!("set {}: {min} bytes or more", var.key),
         _ => match &var.description {
-            Some(description) => format!("set {}: {}", var.key, first_sentence(description)),
+            Some(description) => format!("set {} ({})", var.key, first_sentence(description)),
             None => format!("set {} ({})", var.key, var.kind.name()),
         },
     })
