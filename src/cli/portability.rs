@@ -31,7 +31,12 @@ pub(super) fn add(setup: &Setup, assembled: &mut Assembled) {
             let named = |a: &&Assignment| read.text.get(a.key.clone()) == disagreement.key.as_deref();
             let assignment = on_line.into_iter().find(named);
             let own = assignment.and_then(|a| Own::of(a, &read.text));
-            let key = disagreement.key.as_deref().and_then(|name| Key::new(name).ok());
+            // What only some reader takes for a name may be a piece of a value.
+            let known = |key: &Key| {
+                setup.schema.var(key).is_some() || setup.schema.replacement(key).is_some() || own.is_some()
+            };
+            let name = disagreement.key.as_deref().and_then(|name| Key::new(name).ok());
+            let key = name.filter(|key| !key.looks_like_data() && known(key));
             let var = key.as_ref().and_then(|key| setup.schema.var(key));
             if var.is_some_and(|var| var.allow.contains_key(&Code::ReadersDisagree)) {
                 continue;

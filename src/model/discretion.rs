@@ -25,14 +25,20 @@ pub struct Discretion<'a> {
 }
 
 impl<'a> Discretion<'a> {
-    /// Knows every value in force of a secret, replaced or retired name.
+    /// Knows every value, in force or shadowed, of a secret, replaced or retired name.
     pub fn new(schema: &'a Schema, resolution: &'a Resolution) -> Self {
         let secret = |key: &Key| schema.retired(key).is_some() || is_secret_name(schema, key);
-        let secrets = resolution.variables.iter().filter(|(key, _)| secret(key)).filter_map(|(key, c)| {
-            let winner = c.winner.as_ref()?;
-            Some((winner.value.expose(), key))
-        });
-        Self { schema, secrets: secrets.collect() }
+        let mut secrets = HashMap::new();
+        for (key, candidates) in resolution.variables.iter().filter(|(key, _)| secret(key)) {
+            // A shadowed secret is one still; the name in force is told before it.
+            for value in candidates.losers.iter().filter_map(|loser| loser.value.as_ref()) {
+                secrets.entry(value.expose()).or_insert(key);
+            }
+            if let Some(winner) = &candidates.winner {
+                secrets.insert(winner.value.expose(), key);
+            }
+        }
+        Self { schema, secrets }
     }
 
     /// Whether a name is that of a secret variable, or was.
@@ -48,7 +54,10 @@ impl<'a> Discretion<'a> {
     /// Whether a text must not be shown, whatever it is the value of.
     pub fn hides_text(&self, text: &str) -> bool {
         let bare = text.trim_matches(['"', '\'']);
-        self.secrets.contains_key(text)
+        // An open quote swallows the lines that follow, whoever's they are.
+        text.contains(['\n', '\r'])
+            || text.contains("\\n")
+            || self.secrets.contains_key(text)
             || looks_like_secret(bare).is_some()
             || carries_credentials(bare)
             || self.secrets.keys().any(|secret| secret.len() >= CONTAINED && text.contains(secret))

@@ -48,6 +48,8 @@ pub struct Loser {
     pub excerpt: Option<Excerpt>,
     /// Why it lost.
     pub why: Loss,
+    /// Its value, to know it where it stands elsewhere; none of an empty one.
+    pub value: Option<Arc<SecretValue>>,
 }
 
 /// Why an offer lost.
@@ -144,7 +146,7 @@ pub fn resolve(layers: Vec<Layer>, ambient: &dyn Fn(&str) -> Option<SecretValue>
             if value.is_empty() {
                 scope.entry(offer.key).or_insert_with(|| Seen { value, references: made.references });
                 let (origin, excerpt) = (offer.origin, offer.excerpt);
-                candidates.losers.push(Loser { origin, excerpt, why: Loss::Empty });
+                candidates.losers.push(Loser { origin, excerpt, why: Loss::Empty, value: None });
                 continue;
             }
             scope.insert(offer.key, Seen { value: Arc::clone(&value), references: made.references.clone() });
@@ -158,7 +160,12 @@ pub fn resolve(layers: Vec<Layer>, ambient: &dyn Fn(&str) -> Option<SecretValue>
             if let Some(beaten) = candidates.winner.replace(entry) {
                 let same = candidates.winner.as_ref().is_some_and(|w| w.value.same_as(&beaten.value));
                 let why = if same { Loss::ShadowedBySame } else { Loss::Shadowed };
-                candidates.losers.push(Loser { origin: beaten.origin, excerpt: None, why });
+                candidates.losers.push(Loser {
+                    origin: beaten.origin,
+                    excerpt: None,
+                    why,
+                    value: Some(beaten.value),
+                });
             }
         }
         for place in layer.places {
@@ -189,6 +196,10 @@ enum Failure {
 impl Failure {
     fn at(self, key: Key, origin: Origin) -> Broken {
         let (message, help) = match self {
+            // In an unquoted secret, what looks like a name may be a piece of it.
+            Self::Required { name } if name.as_str().contains(|c: char| c.is_ascii_lowercase()) => {
+                (format!("{key} needs a variable that is not set"), "set it, or quote the value".into())
+            }
             Self::Required { name } => {
                 (format!("{key} needs {name}, which is not set"), format!("set {name}"))
             }
@@ -273,10 +284,18 @@ impl Expansion<'_> {
             Operator::Braced => found,
             Operator::Default { or_empty, word } => match set(*or_empty) {
                 Some(seen) => Some(seen),
-                None => return self.expand(word),
+                None => {
+                    // What stands in for a secret is one too.
+                    self.references.insert(name.clone());
+                    return self.expand(word);
+                }
             },
             Operator::Alternative { or_empty, word } => {
-                return if set(*or_empty).is_some() { self.expand(word) } else { Ok(()) };
+                if set(*or_empty).is_none() {
+                    return Ok(());
+                }
+                self.references.insert(name.clone());
+                return self.expand(word);
             }
             Operator::Required { or_empty, message: _ } => match set(*or_empty) {
                 Some(seen) => Some(seen),

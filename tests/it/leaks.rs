@@ -155,3 +155,30 @@ fn copies_in_memory(pid: u32, text: &[u8]) -> std::io::Result<usize> {
     }
     Ok(copies)
 }
+
+#[test]
+fn plain_values_that_took_a_secret_in_are_not_shown() {
+    let schema = format!("{SMALL_SCHEMA}\n[var.M]\ntype = \"int\"\nrequired = false\ndescription = \"x\"\n");
+    for (text, own) in [
+        ("M='abc\nMY_PASS=canary-a\nX='\n", ""),
+        ("M=abc\\nMY_PASS=canary-a\n", ""),
+        ("TOKEN=\nMIIEvQcanary9DANBgkqhkiG9w0BAQEFAASC\n", ""),
+        ("TOKEN=canary-old\nM=canary-old\n", "another-value-of-the-host-0123456789"),
+        ("M=${TOKEN:-canary-a}\n", ""),
+        ("TOKEN=x\nM=${TOKEN:+canary-a}\n", ""),
+        ("M=Bearer canary-abcdefgh\n", ""),
+        ("TOKEN=ab${canary9:?}\n", ""),
+    ] {
+        let folder = Folder::with_env(text);
+        folder.file("dlconf.schema.toml", &schema);
+        let environment = [("TOKEN", own)];
+        for arguments in [
+            &["check"][..],
+            &["check", "--portability"],
+            &["check", "--format", "json", "--portability"],
+            &["explain", "M"],
+        ] {
+            folder.run_with(arguments, &environment).never_says("canary");
+        }
+    }
+}

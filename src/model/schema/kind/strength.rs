@@ -281,6 +281,15 @@ pub fn carries_credentials(value: &str) -> bool {
             "token=",
             "apikey=",
             "key=",
+            "pass=",
+            "auth=",
+            "sig=",
+            "signature=",
+            "bearer ",
+            "basic ",
+            "password\":",
+            "secret\":",
+            "token\":",
         ]
         .iter()
         .any(|field| lower.contains(field))
