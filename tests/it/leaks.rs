@@ -1,5 +1,6 @@
 //! No command shows a secret but those whose payload it is.
 
+use crate::memory_scan::scan;
 use crate::program::{Folder, SMALL_SCHEMA};
 
 const CANARY: &str = "canary0q8Zr2LxV5nBt7KjWm4Yc9PdHs";
@@ -130,30 +131,13 @@ fn other_processes_of_the_user_cannot_look_into_it() {
 #[test]
 fn memory_holds_no_residue_of_a_secret() {
     let waiting = Waiting::new(&folder_that_waits(), "");
-    match copies_in_memory(waiting.child.id(), CANARY.as_bytes()) {
+    match scan(waiting.child.id(), CANARY.as_bytes()) {
         // The file's text, its lines and the expansion are gone: two variables
         // and the output with both are left.
-        Ok(copies) => assert_eq!(copies, 4, "copies of the secret in memory"),
+        Ok(found) => assert_eq!((found.copies["as it is"], found.total()), (4, 4), "{found:?}"),
         Err(error) => println!("not scanned, this user may not: {error}"),
     }
     waiting.finish();
-}
-
-/// How often a text stands in a process's writable memory.
-fn copies_in_memory(pid: u32, text: &[u8]) -> std::io::Result<usize> {
-    use std::os::unix::fs::FileExt as _;
-    let memory = std::fs::File::open(format!("/proc/{pid}/mem"))?;
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let mut copies = 0;
-    for line in maps.lines().filter(|l| l.contains(" rw")) {
-        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let parse = |hex: &str| u64::from_str_radix(hex, 16).unwrap();
-        let mut bytes = vec![0; usize::try_from(parse(end) - parse(start)).unwrap()];
-        if memory.read_exact_at(&mut bytes, parse(start)).is_ok() {
-            copies += bytes.windows(text.len()).filter(|w| *w == text).count();
-        }
-    }
-    Ok(copies)
 }
 
 #[test]

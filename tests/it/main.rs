@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod bao;
 mod check;
 mod datalens;
 mod dev;
@@ -10,8 +11,10 @@ mod dotenv_dialects;
 mod encoders;
 mod fuzz_corpus;
 mod help;
+mod hostile;
 mod init;
 mod leaks;
+mod memory_scan;
 mod program;
 mod reports;
 mod run;
