@@ -12,7 +12,7 @@ use super::output::Terminal;
 use super::run::{Inherited, hand_over};
 use super::{Failure, Global, exit};
 use crate::delivery::encode::{Format, Options, encode};
-use crate::delivery::file::{self, Permissions};
+use crate::delivery::file::{self, Expected, Permissions};
 use crate::generate::generate;
 use crate::model::finding::Severity;
 use crate::model::key::Key;
@@ -110,9 +110,9 @@ fn fill_in(setup: &Setup, terminal: &Terminal) -> Result<bool, Failure> {
 
 /// Writes the file anew with what it held and the new lines.
 fn append(path: &Path, made: &[(&Key, SecretValue)]) -> Result<(), Failure> {
-    let present = match read_text(path, TEXT_LIMIT) {
-        Ok(file) => file.text,
-        Err(FileFault::NotFound) => String::new(),
+    let (present, expected) = match read_text(path, TEXT_LIMIT) {
+        Ok(file) => (file.text, Expected::File(file.stamp)),
+        Err(FileFault::NotFound) => (String::new(), Expected::Nothing),
         Err(fault) => {
             let fault = fault.at(&LOCAL_FILE.into());
             return Err(Failure::new(exit::UNREADABLE, fault.message, Some(fault.help)));
@@ -131,7 +131,7 @@ fn append(path: &Path, made: &[(&Key, SecretValue)]) -> Result<(), Failure> {
     text.push_str(heading);
     text.push_str(lines.expose());
     let text = SecretValue::new(text);
-    file::replace(path, text.expose().as_bytes(), &Permissions::private())
+    file::replace_expected(path, text.expose().as_bytes(), &Permissions::private(), expected)
         .map_err(|error| Failure::new(exit::REFUSED, error.to_string(), Some(error.help())))?;
     Ok(())
 }
@@ -175,7 +175,8 @@ fn ignore_in_git(folder: &Path, terminal: &Terminal) {
     }
     let line_end = if present.text.is_empty() || present.text.ends_with('\n') { "" } else { "\n" };
     let text = format!("{}{line_end}{LOCAL_FILE}\n", present.text);
-    match file::replace(&path, text.as_bytes(), &Permissions::keep()) {
+    let expected = Expected::File(present.stamp);
+    match file::replace_expected(&path, text.as_bytes(), &Permissions::keep(), expected) {
         Ok(()) => terminal.note(&format!("added {LOCAL_FILE} to .gitignore")),
         Err(error) => terminal.warn(&format!("{LOCAL_FILE} is not in .gitignore: {error}")),
     }

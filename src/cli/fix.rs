@@ -12,7 +12,7 @@ use std::path::Path;
 use super::assemble::{Assembled, Setup};
 use super::output::Terminal;
 use super::{Failure, exit};
-use crate::delivery::file::{self, Permissions};
+use crate::delivery::file::{self, Expected, Permissions};
 use crate::model::finding::{Finding, Fix};
 use crate::model::validate::MASK;
 use crate::report;
@@ -91,7 +91,8 @@ fn mend_file(
         edits.sort_by_key(|edit| edit.range.start);
         let text = edited(&read.text, &edits);
         let permissions = mode.map_or_else(Permissions::keep, |mode| Permissions::keep().with_mode(mode));
-        file::replace(&file.path, text.as_bytes(), &permissions)
+        let expected = Expected::File(read.stamp);
+        file::replace_expected(&file.path, text.as_bytes(), &permissions, expected)
             .map_err(|error| Failure::new(exit::REFUSED, error.to_string(), Some(error.help())))?;
         terminal.drawn(&diff(&file.label, &read.text, &edits));
     } else if let Some(mode) = mode {

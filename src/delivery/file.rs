@@ -7,7 +7,8 @@
 //! fsync, rename, fsync of the folder. (`O_TMPFILE` cannot replace a name that
 //! exists: `linkat` gives EEXIST.)
 //! Invariants: a link, a FIFO, a directory or a device in the target's place is
-//! refused and left alone; after an error nothing of ours is left behind.
+//! refused and left alone; what was made from a file's old content replaces that
+//! content only ([`Expected`]); after an error nothing of ours is left behind.
 //! Must not know: what the content means.
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+
+use crate::source::file::Stamp;
 
 /// How many random names are tried before giving up.
 const ATTEMPTS: u32 = 8;
@@ -56,6 +59,29 @@ impl Permissions {
     }
 }
 
+/// What must still be in the target's place when the new file takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing has this name.
+    Nothing,
+    /// The file that was read, unchanged.
+    File(Stamp),
+}
+
+impl Expected {
+    fn is(self, present: Option<&FileStat>) -> bool {
+        match (self, present) {
+            (Self::Nothing, None) => true,
+            (Self::File(stamp), Some(stat)) => {
+                stamp.file == (stat.st_dev, stat.st_ino)
+                    && i64::try_from(stamp.size) == Ok(stat.st_size)
+                    && stamp.written == (stat.st_mtime, stat.st_mtime_nsec)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Why a file was not replaced. The old one is untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -79,6 +105,12 @@ pub enum WriteError {
         /// The folder.
         path: PathBuf,
     },
+    /// Somebody else wrote it since it was read.
+    #[error("{path} changed while it was being mended")]
+    Changed {
+        /// The target.
+        path: PathBuf,
+    },
     /// A step failed.
     #[error("{path}: {step} failed: {}", reason.desc())]
     Step {
@@ -99,6 +131,7 @@ impl WriteError {
                 "name the file that the link points to, or remove the link".into()
             }
             Self::NotAFile { .. } | Self::NoName { .. } => "name a file".into(),
+            Self::Changed { .. } => "run it again".into(),
             Self::NoFolder { .. } => "make it first, or correct the path".into(),
             Self::Step { reason: Errno::EACCES | Errno::EPERM | Errno::EROFS, .. } => {
                 "see who may write into that folder".into()
@@ -116,6 +149,29 @@ impl WriteError {
 /// # Errors
 /// [`WriteError`]; the old file, if there was one, is as it was.
 pub fn replace(path: &Path, content: &[u8], permissions: &Permissions) -> Result<(), WriteError> {
+    write(path, content, permissions, None)
+}
+
+/// [`replace`], if what was read is what is still there: looked at last of all,
+/// right before the new file takes the name.
+///
+/// # Errors
+/// [`WriteError::Changed`], and those of [`replace`].
+pub fn replace_expected(
+    path: &Path,
+    content: &[u8],
+    permissions: &Permissions,
+    expected: Expected,
+) -> Result<(), WriteError> {
+    write(path, content, permissions, Some(expected))
+}
+
+fn write(
+    path: &Path,
+    content: &[u8],
+    permissions: &Permissions,
+    expected: Option<Expected>,
+) -> Result<(), WriteError> {
     let name = path.file_name().ok_or_else(|| WriteError::NoName { path: path.into() })?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -130,6 +186,11 @@ pub fn replace(path: &Path, content: &[u8], permissions: &Permissions) -> Result
     let present = target.look()?;
     let (file, temporary) = target.create()?;
     let written = target.fill(&file, content, permissions, present.as_ref()).and_then(|()| {
+        if let Some(expected) = expected
+            && !expected.is(target.look()?.as_ref())
+        {
+            return Err(WriteError::Changed { path: path.into() });
+        }
         renameat(&target.folder, temporary.as_os_str(), &target.folder, name)
             .map_err(|reason| target.failed("renaming the new file", reason))
     });

@@ -10,7 +10,7 @@
 //! Must not know: what the text means.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -43,6 +43,30 @@ pub struct FileText {
     pub mode: u32,
     /// When the file was last written, where the file system tells.
     pub modified: Option<SystemTime>,
+    /// What the file was when it was opened.
+    pub stamp: Stamp,
+}
+
+/// Which file it is, and in which state: another stamp is another content. Taken
+/// before the first byte is read, so that a write in between shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device and inode.
+    pub file: (u64, u64),
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was last written: seconds and nanoseconds.
+    pub written: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
 }
 
 impl fmt::Debug for FileText {
@@ -127,7 +151,8 @@ pub fn read_text(path: &Path, limit: u64) -> Result<FileText, FileFault> {
         return Err(FileFault::Special(SpecialFile::Socket));
     }
     if kind.is_char_device() && metadata.rdev() == makedev(1, 3) {
-        return Ok(FileText { text: String::new(), mode: metadata.mode() & 0o7777, modified: None });
+        let (mode, stamp) = (metadata.mode() & 0o7777, Stamp::of(&metadata));
+        return Ok(FileText { text: String::new(), mode, modified: None, stamp });
     }
     if !kind.is_file() {
         return Err(FileFault::Special(SpecialFile::Device));
@@ -136,7 +161,12 @@ pub fn read_text(path: &Path, limit: u64) -> Result<FileText, FileFault> {
         return Err(FileFault::TooLarge { size: Some(metadata.len()), limit });
     }
     let bytes = read_all(&file, metadata.len(), limit)?;
-    Ok(FileText { text: decode(bytes)?, mode: metadata.mode() & 0o7777, modified: metadata.modified().ok() })
+    Ok(FileText {
+        text: decode(bytes)?,
+        mode: metadata.mode() & 0o7777,
+        modified: metadata.modified().ok(),
+        stamp: Stamp::of(&metadata),
+    })
 }
 
 /// [`read_text`]; with a folder, only of what lies in it once every link is

@@ -116,3 +116,42 @@ fn links_above_the_target_are_followed() {
     replace(&folder.path().join("run/out"), b"x", &Permissions::private()).unwrap();
     assert_eq!(names(&folder.path().join("real")), ["out"]);
 }
+
+#[test]
+fn what_others_wrote_since_it_was_read_is_not_lost() {
+    use std::io::Write as _;
+
+    use crate::source::file::{TEXT_LIMIT, read_text};
+
+    let folder = folder();
+    let path = folder.path().join(".env");
+    fs::write(&path, "A=1\n").unwrap();
+    let read = read_text(&path, TEXT_LIMIT).unwrap();
+    let keep = Permissions::keep();
+    let mend = |stamp| replace_expected(&path, b"A=2\n", &keep, Expected::File(stamp));
+
+    // Another process appends a line.
+    File::options().append(true).open(&path).unwrap().write_all(b"B=1\n").unwrap();
+    let error = mend(read.stamp).unwrap_err();
+    assert_eq!(error.to_string(), format!("{} changed while it was being mended", path.display()));
+    assert_eq!(error.help(), "run it again");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nB=1\n");
+
+    // The same size, another time or another file, and no file at all.
+    let read = read_text(&path, TEXT_LIMIT).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_nanos(1);
+    File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+    assert!(matches!(mend(read.stamp), Err(WriteError::Changed { .. })));
+    let read = read_text(&path, TEXT_LIMIT).unwrap();
+    fs::rename(&path, folder.path().join("old")).unwrap();
+    assert!(matches!(mend(read.stamp), Err(WriteError::Changed { .. })));
+    fs::write(&path, "A=1\nB=1\n").unwrap();
+    assert!(matches!(mend(read.stamp), Err(WriteError::Changed { .. })));
+    let nothing = replace_expected(&path, b"x", &keep, Expected::Nothing);
+    assert!(matches!(nothing, Err(WriteError::Changed { .. })));
+    assert_eq!(names(folder.path()), [".env", "old"], "nothing of ours is left");
+
+    mend(read_text(&path, TEXT_LIMIT).unwrap().stamp).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "A=2\n");
+    replace_expected(&folder.path().join("new"), b"x", &keep, Expected::Nothing).unwrap();
+}
