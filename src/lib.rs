@@ -15,6 +15,7 @@ pub mod draft;
 pub mod generate;
 pub mod model;
 pub mod process;
+pub mod protections;
 pub mod report;
 pub mod settings;
 pub mod source;

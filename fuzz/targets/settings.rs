@@ -2,17 +2,25 @@
 //!
 //! Shared by the fuzz target and by the test that replays its corpus.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use dlconf::settings::{Opened, Settings, SettingsError, SettingsFile, ShownPath, SourceKind, Trust};
+use dlconf::settings::{
+    Network, Opened, Settings, SettingsError, SettingsFile, ShownPath, SourceKind, Trust,
+};
+use dlconf::source::vault::Config;
+use dlconf::source::vault::config::{Auth, RoleId};
 
 const LONGEST: usize = 64 * 1024;
 
 const LABEL: &str = "dlconf.toml";
+
+/// Where the caller's token belongs.
+const HOME: &str = "https://vault.example.com:8200";
 
 /// What every input must satisfy.
 pub(crate) fn judge(input: &[u8]) {
@@ -35,12 +43,16 @@ pub(crate) fn judge(input: &[u8]) {
             Ok(None) => {}
             Err(error) => placed(text, &error),
         }
+        let process = [("VAULT_ADDR", HOME), ("VAULT_TOKEN", "t")].map(|(k, v)| (k.into(), v.into()));
+        let process: &[(OsString, OsString)] = &process;
         for environment in ["production", "development"] {
-            match opened.in_environment(environment, &names) {
-                Ok(settings) => reached(&settings, folder, trust),
-                Err(error) => {
-                    placed(text, &error);
-                    assert!(!error.refused || trust == Trust::Found, "what is named may do all");
+            for network in [Network::Offline, Network::Online(process)] {
+                match opened.in_environment(environment, &names, network) {
+                    Ok(settings) => reached(&settings, folder, trust, network),
+                    Err(error) => {
+                        placed(text, &error);
+                        assert!(!error.refused || trust == Trust::Found, "what is named may do all");
+                    }
                 }
             }
         }
@@ -76,7 +88,7 @@ fn placed(text: &str, error: &SettingsError) {
     assert!((1..=length + 1).contains(&(at.column as usize)), "{at:?} of {length} characters");
 }
 
-fn reached(settings: &Settings, folder: &Path, trust: Trust) {
+fn reached(settings: &Settings, folder: &Path, trust: Trust, network: Network<'_>) {
     for source in &settings.sources {
         match &source.kind {
             SourceKind::Env => {}
@@ -89,7 +101,36 @@ fn reached(settings: &Settings, folder: &Path, trust: Trust) {
             SourceKind::File { path, .. } | SourceKind::Directory { path, .. } => {
                 allowed(path, folder, trust);
             }
+            SourceKind::Vault { config, token } => vault(config, *token, folder, trust),
+            SourceKind::PassedOver => assert!(matches!(network, Network::Offline)),
         }
+    }
+}
+
+/// What a Vault source is told can be asked for, and nothing of the caller's goes
+/// to a server that found settings choose.
+fn vault(config: &Config, token: Option<&str>, folder: &Path, trust: Trust) {
+    assert_eq!(token.is_some(), config.auth == Auth::Token);
+    assert!(!config.paths.is_empty());
+    for path in &config.paths {
+        let url = config.address.url().join(&format!("/v1/{}", path.engine.api_path())).expect("a URL");
+        assert_eq!(url.path().split('/').count(), path.engine.api_path().split('/').count() + 2);
+        assert!(url.query().is_none() && url.fragment().is_none());
+    }
+    let (first, second) = match &config.auth {
+        Auth::Token | Auth::Cert { .. } => (None, None),
+        Auth::TokenFile { path } => (Some(path), None),
+        Auth::Kubernetes { token, .. } | Auth::Jwt { token, .. } => (Some(token), None),
+        Auth::AppRole { role_id: RoleId::File(role), secret_id, .. } => (Some(role), secret_id.as_ref()),
+        Auth::AppRole { secret_id, .. } => (None, secret_id.as_ref()),
+    };
+    let identity = config.tls.identity.iter().flat_map(|identity| [&identity.cert, &identity.key]);
+    for file in first.into_iter().chain(second).chain(identity).chain(&config.tls.ca_cert) {
+        allowed(file, folder, trust);
+    }
+    if trust == Trust::Found {
+        assert!(!config.tls.insecure_skip_verify);
+        assert!(token.is_none() || (config.address.as_str() == HOME && config.tls.ca_cert.is_none()));
     }
 }
 

@@ -4,7 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::runtime::Runtime;
+
+use super::output::Terminal;
 use super::{Failure, Fault, Global, exit};
 use crate::model::finding::{Code, Finding, Fix, Severity};
 use crate::model::key::{Key, SourceName};
@@ -13,21 +18,29 @@ use crate::model::resolve::{Resolution, resolve};
 use crate::model::schema::Schema;
 use crate::model::schema::parse::{Parsed, parse};
 use crate::model::schema::toml_reader::{Lines, Mistake, nearest};
-use crate::model::validate::{Question, Verdict, validate};
+use crate::model::validate::{Question, Unread, Verdict, validate};
+use crate::process::Interrupts;
 use crate::report::{self, BUILT_IN_SCHEMA, Style};
-use crate::settings::{self, Chosen, SettingsError, ShownPath, SourceKind};
+use crate::settings::{self, Chosen, Network, SettingsError, ShownPath, SourceKind, SourceSettings};
 use crate::source::directory::DirectorySource;
 use crate::source::dotenv::{DotenvSource, EnvFile, four_files};
 use crate::source::env::{self, EnvSource, Environment};
 use crate::source::file::{FileFault, TEXT_LIMIT};
 use crate::source::structured::StructuredSource;
-use crate::source::{FaultKind, Source};
+use crate::source::vault::VaultSource;
+use crate::source::{Ask, FaultKind, Source, Use};
 
 /// The DataLens schema, compiled in.
 const DATALENS: &str = include_str!("../../policies/datalens.schema.toml");
 
 /// The schema file that is looked for in the working directory.
 pub(super) const SCHEMA_FILE: &str = "dlconf.schema.toml";
+
+/// How long the sources of a one-shot command may take to be closed.
+pub(super) const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a person is left without a word while sources are asked.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How the environment is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +61,13 @@ pub(super) struct Setup {
     pub(super) env_files: Vec<ShownPath>,
     /// Every single file that a source reads.
     pub(super) files: Vec<ShownPath>,
-    sources: Vec<Box<dyn Source>>,
+    pub(super) sources: Vec<Box<dyn Source>>,
+    /// Remote sources that are not asked, since the caller is offline.
+    pub(super) passed_over: Vec<SourceName>,
+    /// What waits for the sources, on this thread.
+    pub(super) runtime: Runtime,
+    /// The sources that wait for somebody.
+    remote: Vec<SourceName>,
 }
 
 /// What the sources said, and what validation made of it.
@@ -143,20 +162,44 @@ pub(super) fn open_settings(global: &Global) -> Result<settings::Opened, Failure
     settings::open(global.config.as_deref(), &folder).map_err(settings_failure)
 }
 
-/// Chooses everything that is chosen before a source is read.
-pub(super) fn setup(global: &Global, choice: Choice, style: Style) -> Result<Setup, Failure> {
+/// What the options and the settings say, checked, before any source is built.
+pub(super) struct Ground {
+    pub(super) opened: settings::Opened,
+    pub(super) schema: Schema,
+    pub(super) environment: String,
+    pub(super) service: Option<String>,
+    pub(super) sources: Vec<SourceSettings>,
+    process: Environment,
+}
+
+/// Reads the settings and the schema, and chooses environment and service.
+pub(super) fn ground(global: &Global, choice: Choice, style: Style) -> Result<Ground, Failure> {
     let process: Environment = std::env::vars_os().collect::<Vec<_>>().into();
     let opened = open_settings(global)?;
     let schema = load_schema(global, &opened, style)?.parsed.schema;
     let environment = choose_environment(global, choice, &opened, &schema, &process)?;
+    let network = if global.offline { Network::Offline } else { Network::Online(&process) };
     let settings =
-        opened.in_environment(&environment, &schema.environments.names).map_err(settings_failure)?;
+        opened.in_environment(&environment, &schema.environments.names, network).map_err(settings_failure)?;
     let service = choose_service(global, settings.service, &schema)?;
+    Ok(Ground { opened, schema, environment, service, sources: settings.sources, process })
+}
+
+/// Chooses everything that is chosen before a source is read.
+pub(super) fn setup(global: &Global, choice: Choice, style: Style) -> Result<Setup, Failure> {
+    build(ground(global, choice, style)?, global)
+}
+
+/// Builds the sources.
+pub(super) fn build(ground: Ground, global: &Global) -> Result<Setup, Failure> {
+    let Ground { schema, environment, service, sources: settings, process, opened: _ } = ground;
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     let mut env_files = Vec::new();
     let mut files: Vec<ShownPath> = Vec::new();
     let mut has_dotenv = false;
-    for source in settings.sources {
+    let mut passed_over = Vec::new();
+    let mut remote = Vec::new();
+    for source in settings {
         let name = source.name;
         match source.kind {
             SourceKind::Env => sources.push(Box::new(EnvSource::new(name, Arc::clone(&process)))),
@@ -183,6 +226,12 @@ pub(super) fn setup(global: &Global, choice: Choice, style: Style) -> Result<Set
                 let source = DirectorySource::new(name, path.path, &path.label, optional);
                 sources.push(Box::new(source.beneath(path.beneath)));
             }
+            SourceKind::Vault { config, token } => {
+                let token = token.and_then(|variable| env::credential(&process, variable));
+                remote.push(name.clone());
+                sources.push(Box::new(VaultSource::new(name, *config, token)));
+            }
+            SourceKind::PassedOver => passed_over.push(name),
         }
     }
     if !has_dotenv && !global.env_files.is_empty() {
@@ -192,7 +241,37 @@ pub(super) fn setup(global: &Global, choice: Choice, style: Style) -> Result<Set
         env_files.extend(files.into_iter().map(|(path, _)| path));
     }
     files.extend(env_files.iter().cloned());
-    Ok(Setup { schema, environment, service, process, env_files, files, sources })
+    let runtime = runtime()?;
+    Ok(Setup {
+        schema,
+        environment,
+        service,
+        process,
+        env_files,
+        files,
+        sources,
+        passed_over,
+        runtime,
+        remote,
+    })
+}
+
+/// One thread: sources wait, they do not compute.
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new(exit::REFUSED, format!("the system refuses what waiting needs: {error}"), None)
+    })
+}
+
+/// Closes sources, all at once; false if some were not done by the deadline.
+pub(super) async fn close_all(sources: &[Box<dyn Source>], values: Use, deadline: Duration) -> bool {
+    let closing = join_all(sources.iter().map(|source| source.close(values)));
+    tokio::time::timeout(deadline, closing).await.is_ok()
+}
+
+/// What becomes of the values of a command that gives them to its caller.
+pub(super) fn given_out(done: &Result<u8, Failure>) -> Use {
+    if matches!(done, Ok(exit::FINE)) { Use::GoesOn } else { Use::Over }
 }
 
 fn named_files(paths: &[PathBuf]) -> Vec<(ShownPath, bool)> {
@@ -334,16 +413,78 @@ impl Setup {
         )
     }
 
+    /// Whether something that was read ends by itself once the sources are closed.
+    pub(super) fn has_leases(&self) -> bool {
+        let asked = join_all(self.sources.iter().map(|source| source.has_leases()));
+        self.runtime.block_on(asked).contains(&true)
+    }
+
+    /// Waits for what the sources do. Who tells us to end meanwhile is obeyed when
+    /// logins and leases are given back.
+    pub(super) fn attend<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            let held = (!self.remote.is_empty()).then(Interrupts::hold);
+            let Some(interrupts) = held.flatten() else { return work.await };
+            tokio::select! {
+                done = work => done,
+                () = interrupts.came() => {
+                    let _late_ones_end_by_themselves =
+                        close_all(&self.sources, Use::Over, CLOSE_DEADLINE).await;
+                    match interrupts.end() {}
+                }
+            }
+        })
+    }
+
+    /// Ends the use of the sources. Every command that reads them comes here,
+    /// whatever became of it; what fails is no failure of the command's.
+    pub(super) fn close(self, values: Use, terminal: &Terminal) {
+        let is_remote = !self.remote.is_empty();
+        self.end(terminal, async |sources| {
+            // Who tells us to end is obeyed a moment later.
+            let _held_back = is_remote.then(Interrupts::hold);
+            ((), close_all(sources, values, CLOSE_DEADLINE).await)
+        });
+    }
+
+    /// Ends the use of the sources with a last work that closes them; it says
+    /// whether they were closed in time.
+    pub(super) fn end<T>(
+        self,
+        terminal: &Terminal,
+        work: impl AsyncFnOnce(&[Box<dyn Source>]) -> (T, bool),
+    ) -> T {
+        let (done, closed) = self.runtime.block_on(work(&self.sources));
+        if !closed {
+            terminal
+                .detail("not every source could be closed in time: its login and leases end by themselves");
+        }
+        // A name server that does not answer holds a thread, and must not hold us.
+        self.runtime.shutdown_background();
+        done
+    }
+
     /// Reads the sources, resolves and validates.
-    pub(super) fn assemble(&self, names_only: bool) -> Assembled {
+    pub(super) fn assemble(&self, names_only: bool, terminal: &Terminal) -> Assembled {
         let known = self.known_names();
+        let ask = Ask { known: &known, names_only, retry: true };
+        let mut fetching = join_all(self.sources.iter().map(|source| source.fetch(ask)));
+        let fetched = self.attend(async {
+            if let Ok(fetched) = tokio::time::timeout(SILENCE, &mut fetching).await {
+                return fetched;
+            }
+            let names: Vec<&str> = self.remote.iter().map(SourceName::as_str).collect();
+            terminal.note(&format!("waiting for {}; --offline goes without", names.join(", ")));
+            fetching.await
+        });
         let mut layers = Vec::with_capacity(self.sources.len());
         let mut unread = Vec::new();
         let mut findings = Vec::new();
-        for source in &self.sources {
-            match source.fetch(&known) {
+        for fetched in fetched {
+            match fetched {
                 Ok(layer) => layers.push(layer),
                 Err(error) => {
+                    layers.extend(error.rest.map(|rest| *rest));
                     for fault in error.faults {
                         let code = match fault.kind {
                             FaultKind::NotPermitted => Code::NotPermitted,
@@ -354,7 +495,7 @@ impl Setup {
                             Origin { source, location: fault.location, revision: None, modified: None };
                         findings.push(finding(code, None, fault.message, origin, fault.help));
                     }
-                    unread.push(error.source_name);
+                    unread.push(Unread { source: error.source_name, why: "could not be read" });
                 }
             }
         }
@@ -364,6 +505,10 @@ impl Setup {
             let (message, help) = (broken.message.clone(), broken.help.clone());
             findings.push(finding(Code::SourceUnreachable, key, message, origin, help));
         }
+        let failed = !unread.is_empty() || !resolution.broken.is_empty();
+        let not_asked =
+            |source: &SourceName| Unread { source: source.clone(), why: "was not asked: --offline" };
+        unread.extend(self.passed_over.iter().map(not_asked));
         let question = Question {
             environment: &self.environment,
             service: self.service.as_deref(),
@@ -377,8 +522,7 @@ impl Setup {
             ..finding(remark.code, None, remark.message.clone(), remark.origin.clone(), remark.help.clone())
         }));
         self.withdraw_impossible_fixes(&mut verdict.findings);
-        let unread = !unread.is_empty() || !resolution.broken.is_empty();
-        Assembled { resolution, verdict, unread }
+        Assembled { resolution, verdict, unread: failed }
     }
 
     /// Takes the fixes away that cannot be done: in other notations than that of
@@ -400,7 +544,7 @@ impl Setup {
     }
 
     /// Every name that a source may take from a place it shares with strangers.
-    fn known_names(&self) -> BTreeSet<Key> {
+    pub(super) fn known_names(&self) -> BTreeSet<Key> {
         let schema = &self.schema;
         let declared = schema.vars.iter().map(|var| &var.key);
         let replaced = schema.replaced.keys();

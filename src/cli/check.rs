@@ -10,6 +10,7 @@ use super::output::Terminal;
 use super::{Failure, Global, exit, fix, portability};
 use crate::model::finding::Severity;
 use crate::report::{self, Read, Report, Unjudged};
+use crate::source::Use;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -60,28 +61,34 @@ impl Check {
     pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
         let setup = setup(global, Choice::Asked, terminal.stderr_style())?;
         terminal.detail(&setup.describe());
-        let mut assembled = setup.assemble(self.names_only);
+        let done = self.judge(&setup, terminal);
+        setup.close(Use::Over, terminal);
+        done
+    }
+
+    fn judge(&self, setup: &Setup, terminal: &Terminal) -> Result<u8, Failure> {
+        let mut assembled = setup.assemble(self.names_only, terminal);
         if self.portability {
-            portability::add(&setup, &mut assembled);
+            portability::add(setup, &mut assembled);
         }
         let mut mended = 0;
         let mut failed = None;
         if self.fix {
-            match fix::mend(&setup, &assembled, terminal) {
+            match fix::mend(setup, &assembled, terminal) {
                 Ok(count) => mended = count,
                 // The findings are still worth printing.
                 Err(failure) => failed = Some(failure),
             }
             if mended > 0 {
                 // What is reported is what is there now.
-                assembled = setup.assemble(false);
+                assembled = setup.assemble(false, terminal);
                 if self.portability {
-                    portability::add(&setup, &mut assembled);
+                    portability::add(setup, &mut assembled);
                 }
             }
         }
         let code = self.exit_code(&assembled);
-        with_report(&setup, &assembled, |report| self.print(report, terminal))?;
+        with_report(setup, &assembled, |report| self.print(report, terminal))?;
         if mended > 0 {
             terminal.note(&format!("mended {mended}"));
         }

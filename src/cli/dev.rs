@@ -19,6 +19,7 @@ use crate::model::key::Key;
 use crate::model::schema::Var;
 use crate::model::secret::SecretValue;
 use crate::process::Hardened;
+use crate::source::Use;
 use crate::source::file::{FileFault, TEXT_LIMIT, read_text};
 
 /// Where generated secrets go.
@@ -40,19 +41,24 @@ impl Dev {
     ) -> Result<u8, Failure> {
         let open = || setup(global, Choice::Development, terminal.stderr_style()).map_err(Failure::for_run);
         let mut chosen = open()?;
-        if fill_in(&chosen, terminal).map_err(Failure::for_run)? {
+        let filled_in = fill_in(&chosen, terminal);
+        if !matches!(filled_in, Ok(false)) {
+            chosen.close(Use::Over, terminal);
+            filled_in.map_err(Failure::for_run)?;
             chosen = open()?;
         }
-        tell_warnings(&chosen, terminal);
-        hand_over(&chosen, terminal, hardened, &self.command, Inherited::Undeclared)
+        let assembled = chosen.assemble(false, terminal);
+        tell_warnings(&assembled, terminal);
+        hand_over(chosen, assembled, terminal, hardened, &self.command, Inherited::Undeclared)
     }
 }
 
 /// A line for each warning: a laptop is where they are mended.
-fn tell_warnings(setup: &Setup, terminal: &Terminal) {
-    for finding in setup.assemble(false).verdict.findings {
+fn tell_warnings(assembled: &Assembled, terminal: &Terminal) {
+    for finding in &assembled.verdict.findings {
         if finding.severity == Severity::Warning {
-            let place = finding.origin.map_or(String::new(), |origin| format!("{}: ", origin.location));
+            let place =
+                finding.origin.as_ref().map_or(String::new(), |origin| format!("{}: ", origin.location));
             terminal.note(&format!("{place}{}", finding.message));
         }
     }
@@ -67,8 +73,10 @@ fn fill_in(setup: &Setup, terminal: &Terminal) -> Result<bool, Failure> {
         is_local.then(|| file.path.parent().map(Path::to_owned)).flatten()
     });
     let Some(folder) = folder else {
-        let missing: Vec<&str> =
-            missing(setup, &setup.assemble(false)).into_iter().map(|var| var.key.as_str()).collect();
+        let missing: Vec<&str> = missing(setup, &setup.assemble(false, terminal))
+            .into_iter()
+            .map(|var| var.key.as_str())
+            .collect();
         if !missing.is_empty() {
             terminal.note(&format!(
                 "nothing offers {}, and none is generated: {LOCAL_FILE} is not among the sources",
@@ -80,7 +88,7 @@ fn fill_in(setup: &Setup, terminal: &Terminal) -> Result<bool, Failure> {
     // Two that start at once must not make two sets of keys: one waits for the
     // other, and looks again. The lock goes with the descriptor.
     let lock = lock(&folder)?;
-    let assembled = setup.assemble(false);
+    let assembled = setup.assemble(false, terminal);
     if assembled.unread {
         return Ok(false);
     }

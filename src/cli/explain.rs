@@ -16,6 +16,7 @@ use crate::model::resolve::{Candidates, Entry, Loss};
 use crate::model::schema::{OnInvalid, Presence, Strategy, Var};
 use crate::report::explain::render_explanation;
 use crate::report::{hang, visible};
+use crate::source::Use;
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
@@ -38,7 +39,13 @@ impl Explain {
             ));
         }
         let setup = setup(global, Choice::Asked, terminal.stderr_style())?;
-        let assembled = setup.assemble(false);
+        let done = self.print(&setup, terminal);
+        setup.close(Use::Over, terminal);
+        done
+    }
+
+    fn print(&self, setup: &Setup, terminal: &Terminal) -> Result<u8, Failure> {
+        let assembled = setup.assemble(false, terminal);
         let known = Key::new(&self.subject).ok().filter(|key| {
             setup.schema.replacement(key).is_some()
                 || setup.schema.retired(key).is_some()
@@ -49,7 +56,7 @@ impl Explain {
             None => declared(&setup.schema, &self.subject)?,
         };
         let width = terminal.stdout_style().width;
-        Terminal::payload(&explain(&setup, &assembled, &key, width))?;
+        Terminal::payload(&explain(setup, &assembled, &key, width))?;
         Ok(if assembled.unread { exit::UNREADABLE } else { exit::FINE })
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::assemble::{Choice, setup};
+use super::assemble::{Choice, Setup, given_out, setup};
 use super::output::Terminal;
 use super::render::passed;
 use super::{Failure, Global, exit};
@@ -30,34 +30,40 @@ impl Get {
         }
         let setup = setup(global, Choice::Asked, terminal.stderr_style())?;
         let key = declared(&setup.schema, &self.key)?;
-        let validated = match passed(&setup, setup.assemble(false), terminal) {
-            Ok(validated) => validated,
-            Err(code) => return Ok(code),
-        };
-        let Some(delivered) = validated.get(&key) else {
-            let service = setup.service.as_deref();
-            let var = setup.schema.var(&key).filter(|var| !var.read_by(service));
-            return Err(match (var, service) {
-                (Some(_), Some(service)) => Failure::usage(
-                    format!("service {service} does not read {key}"),
-                    "leave --service out, or name one that reads it",
-                ),
-                _ => Failure::new(
-                    exit::FINDINGS,
-                    format!("{key} is not set"),
-                    Some(format!("dlconf explain {key}")),
-                ),
-            });
-        };
-        let place = &delivered.origin.location;
-        terminal.note(&format!("resolved here, for {}: {key} from {place}", setup.environment));
-        let value = delivered.value.expose();
-        let mut line = String::with_capacity(value.len() + 1);
-        line.push_str(value);
-        line.push('\n');
-        Terminal::payload(&line)?;
-        Ok(exit::FINE)
+        let done = print(&setup, &key, terminal);
+        setup.close(given_out(&done), terminal);
+        done
     }
+}
+
+fn print(setup: &Setup, key: &Key, terminal: &Terminal) -> Result<u8, Failure> {
+    let validated = match passed(setup, setup.assemble(false, terminal), terminal) {
+        Ok(validated) => validated,
+        Err(code) => return Ok(code),
+    };
+    let Some(delivered) = validated.get(key) else {
+        let service = setup.service.as_deref();
+        let var = setup.schema.var(key).filter(|var| !var.read_by(service));
+        return Err(match (var, service) {
+            (Some(_), Some(service)) => Failure::usage(
+                format!("service {service} does not read {key}"),
+                "leave --service out, or name one that reads it",
+            ),
+            _ => Failure::new(
+                exit::FINDINGS,
+                format!("{key} is not set"),
+                Some(format!("dlconf explain {key}")),
+            ),
+        });
+    };
+    let place = &delivered.origin.location;
+    terminal.note(&format!("resolved here, for {}: {key} from {place}", setup.environment));
+    let value = delivered.value.expose();
+    let mut line = String::with_capacity(value.len() + 1);
+    line.push_str(value);
+    line.push('\n');
+    Terminal::payload(&line)?;
+    Ok(exit::FINE)
 }
 
 /// A name that the schema declares, or a suggestion.

@@ -7,6 +7,7 @@
 mod assemble;
 mod check;
 mod dev;
+mod doctor;
 mod explain;
 mod fix;
 mod get;
@@ -17,6 +18,7 @@ mod render;
 mod run;
 mod schema;
 mod shell;
+mod vault_policy;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -178,6 +180,10 @@ enum Command {
     Explain(explain::Explain),
     /// Judge or print the schema
     Schema(schema::SchemaCommand),
+    /// Print the policy that the settings need of Vault or OpenBao (HCL)
+    VaultPolicy(vault_policy::VaultPolicy),
+    /// Say what is reachable, permitted and protected, and what is not
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions(shell::Completions),
     /// Print the manual page (roff)
@@ -210,6 +216,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened) -
         Command::Get(get) => get.run(&global, &terminal),
         Command::Explain(explain) => explain.run(&global, &terminal),
         Command::Schema(command) => command.run(&global, &terminal),
+        Command::VaultPolicy(policy) => policy.run(&global, &terminal),
+        Command::Doctor(doctor) => doctor.run(&global, &terminal),
         Command::Completions(completions) => completions.run(),
         Command::Man => shell::man(),
     };

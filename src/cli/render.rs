@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::assemble::{Assembled, Choice, Setup, setup};
+use super::assemble::{Assembled, Choice, Setup, given_out, setup};
 use super::check::with_report;
 use super::output::Terminal;
 use super::{Failure, Fault, Global, exit};
@@ -52,14 +52,20 @@ impl Render {
                 "say --name NAME (and --namespace NAMESPACE)",
             ));
         }
-        let assembled = setup.assemble(false);
-        let validated = match passed(&setup, assembled, terminal) {
+        let done = self.write(&setup, &options, terminal);
+        setup.close(given_out(&done), terminal);
+        done
+    }
+
+    fn write(&self, setup: &Setup, options: &Options, terminal: &Terminal) -> Result<u8, Failure> {
+        let assembled = setup.assemble(false, terminal);
+        let validated = match passed(setup, assembled, terminal) {
             Ok(validated) => validated,
             Err(code) => return Ok(code),
         };
         let values: Vec<(&Key, &SecretValue)> =
             validated.variables().iter().map(|d| (&d.key, &*d.value)).collect();
-        let encoded = encode(self.format, &values, &options).map_err(|refused| Failure {
+        let encoded = encode(self.format, &values, options).map_err(|refused| Failure {
             exit: exit::FINDINGS,
             faults: refused
                 .into_iter()

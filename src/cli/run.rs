@@ -1,17 +1,22 @@
-//! `dlconf run -- CMD`: resolve, validate, become CMD.
+//! `dlconf run -- CMD`: resolve, validate, become CMD; over leased credentials,
+//! stay as its parent.
+
+mod keeper;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use clap::Args;
 
-use super::assemble::{Choice, Setup, setup};
+use super::assemble::{Assembled, CLOSE_DEADLINE, Choice, Setup, close_all, setup};
 use super::output::Terminal;
 use super::render::passed;
 use super::{Failure, Global, exit};
 use crate::model::key::Key;
 use crate::model::validate::Validated;
 use crate::process::{Hardened, become_program};
+use crate::source::Use;
+use keeper::Keeper;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -35,7 +40,8 @@ impl Run {
     ) -> Result<u8, Failure> {
         let setup = setup(global, Choice::Asked, terminal.stderr_style()).map_err(Failure::for_run)?;
         let inherited = if self.pristine { Inherited::Only(&self.allow) } else { Inherited::Undeclared };
-        hand_over(&setup, terminal, hardened, &self.command, inherited)
+        let assembled = setup.assemble(false, terminal);
+        hand_over(setup, assembled, terminal, hardened, &self.command, inherited)
     }
 }
 
@@ -48,19 +54,51 @@ pub(super) enum Inherited<'a> {
     Only(&'a [String]),
 }
 
-/// Validates, and becomes the command with the result.
+/// Gives the command what validated: becomes it, or stays while it runs. Closes
+/// the sources.
 pub(super) fn hand_over(
-    setup: &Setup,
+    setup: Setup,
+    assembled: Assembled,
     terminal: &Terminal,
     hardened: Hardened,
     command: &[OsString],
     inherited: Inherited<'_>,
 ) -> Result<u8, Failure> {
-    let assembled = setup.assemble(false);
-    let Ok(validated) = passed(setup, assembled, terminal) else { return Ok(exit::RUN_FAILED) };
-    let environment = environment(setup, &validated, inherited);
+    let Ok(validated) = passed(&setup, assembled, terminal) else {
+        setup.close(Use::Over, terminal);
+        return Ok(exit::RUN_FAILED);
+    };
+    let environment = environment(&setup, &validated, inherited);
+    if setup.has_leases() {
+        drop(validated);
+        return keep(setup, terminal, hardened, command, environment);
+    }
+    setup.close(Use::GoesOn, terminal);
     let Err(error) = become_program(hardened, command, &environment);
     Err(Failure::new(error.exit_code(), error.to_string(), None))
+}
+
+/// Runs the command as our child: what it was given would die under it if we
+/// were gone.
+fn keep(
+    setup: Setup,
+    terminal: &Terminal,
+    hardened: Hardened,
+    command: &[OsString],
+    environment: Vec<(OsString, OsString)>,
+) -> Result<u8, Failure> {
+    setup.end(terminal, async |sources| {
+        let started = Keeper::start(hardened, command, &environment);
+        // The child has its own copy.
+        drop(environment);
+        match started {
+            Ok(keeper) => {
+                let kept = keeper.stay(sources, &|text| terminal.warn(text)).await;
+                (Ok(kept.code), kept.closed)
+            }
+            Err(failure) => (Err(failure), close_all(sources, Use::Over, CLOSE_DEADLINE).await),
+        }
+    })
 }
 
 /// The child's environment: what passes of our own, then the variables.

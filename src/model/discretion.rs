@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::key::Key;
+use super::origin::Location;
 use super::resolve::{Entry, Resolution};
 use super::schema::Schema;
 use super::schema::kind::{carries_credentials, looks_like_secret};
@@ -64,8 +65,13 @@ impl<'a> Discretion<'a> {
     }
 
     /// Whether a plain variable's value must not be shown: its text says so, or
-    /// what it was made from.
+    /// what it was made from, or where it came from. What a server of secrets stores
+    /// is one, whatever a schema calls it: a change of the schema must not print what
+    /// only CI's login can read.
     pub fn hides(&self, entry: &Entry) -> bool {
+        if matches!(entry.origin.location, Location::Field { .. }) {
+            return true;
+        }
         let made_from = |key: &Key| self.schema.var(key).is_none_or(|var| var.secret);
         entry.references.iter().any(made_from) || self.hides_text(entry.value.expose())
     }

@@ -92,6 +92,8 @@ codes! {
     NotPermitted = "051", "not-permitted";
     /// A value is older than it may be.
     Stale = "052", "stale";
+    /// The server that gives values is not verified.
+    NotVerified = "053", "not-verified";
     /// Readers of env files disagree on a line.
     ReadersDisagree = "060", "readers-disagree";
     /// The format cannot represent the value.

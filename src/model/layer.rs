@@ -55,6 +55,14 @@ pub enum Value {
     Template(Template),
 }
 
+impl Value {
+    /// What stands for a value that is there and was not asked for: names alone
+    /// are judged then, and nothing looks at values.
+    pub fn unread() -> Self {
+        Self::Literal(SecretValue::from("not read"))
+    }
+}
+
 /// Text with references to variables, after compose's interpolation.
 #[derive(Debug)]
 pub struct Template(pub Vec<Part>);

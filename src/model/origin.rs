@@ -18,7 +18,8 @@ pub struct Span {
 }
 
 /// The place of a value inside its source. Displays as findings print it:
-/// `.env:12:12`, `/run/secrets/JWT_SECRET`, `env:JWT_SECRET`.
+/// `.env:12:12`, `/run/secrets/JWT_SECRET`, `env:JWT_SECRET`,
+/// `vault:secret/datalens/production#JWT_SECRET@7`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// A file, and where in it.
@@ -30,6 +31,15 @@ pub enum Location {
     },
     /// A place that is no file, ready to print: `env:JWT_SECRET`.
     Named(Box<str>),
+    /// One field of what a server stores.
+    Field {
+        /// What holds it, ready to print: `vault:secret/datalens/production`.
+        of: Arc<str>,
+        /// The field.
+        name: Box<str>,
+        /// The server's revision, where it has one.
+        revision: Option<Box<str>>,
+    },
 }
 
 impl Location {
@@ -37,6 +47,16 @@ impl Location {
     pub fn path(&self) -> Option<&str> {
         match self {
             Self::File { path, .. } => Some(path),
+            Self::Named(_) | Self::Field { .. } => None,
+        }
+    }
+
+    /// The label of the place that it belongs to ([`super::layer::Place`]), where
+    /// that is smaller than the whole source.
+    pub fn place(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::Field { of, .. } => Some(of),
             Self::Named(_) => None,
         }
     }
@@ -45,7 +65,7 @@ impl Location {
     pub fn span(&self) -> Option<Span> {
         match self {
             Self::File { at, .. } => *at,
-            Self::Named(_) => None,
+            Self::Named(_) | Self::Field { .. } => None,
         }
     }
 }
@@ -57,6 +77,8 @@ impl fmt::Display for Location {
             Self::File { path, at: Some(at) } => write!(f, "{path}:{}:{}", at.line, at.column),
             Self::File { path, at: None } => f.write_str(path),
             Self::Named(text) => f.write_str(text),
+            Self::Field { of, name, revision: Some(revision) } => write!(f, "{of}#{name}@{revision}"),
+            Self::Field { of, name, revision: None } => write!(f, "{of}#{name}"),
         }
     }
 }

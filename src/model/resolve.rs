@@ -124,7 +124,7 @@ pub fn resolve(layers: Vec<Layer>, ambient: &dyn Fn(&str) -> Option<SecretValue>
         let mut counts: HashMap<Arc<str>, usize> = HashMap::new();
         let only_place = if let [place] = layer.places.as_slice() { Some(place.label.clone()) } else { None };
         for offer in layer.offers {
-            let label = only_place.clone().or_else(|| offer.origin.location.path().map(Arc::from));
+            let label = only_place.clone().or_else(|| offer.origin.location.place().cloned());
             if let Some(label) = label {
                 *counts.entry(label).or_default() += 1;
             }

@@ -105,6 +105,7 @@ pub fn explanation(code: Code) -> &'static Explanation {
         Code::SourceUnreachable => &places::SOURCE_UNREACHABLE,
         Code::NotPermitted => &places::NOT_PERMITTED,
         Code::Stale => &places::STALE,
+        Code::NotVerified => &places::NOT_VERIFIED,
         Code::ReadersDisagree => &places::READERS_DISAGREE,
         Code::NotRepresentable => &places::NOT_REPRESENTABLE,
         Code::UndeclaredUse => &places::UNDECLARED_USE,

@@ -13,6 +13,7 @@ use super::explain::explanation;
 use super::visible::visible;
 use super::{Report, anchor, column_of, in_words, place_of, plural};
 use crate::model::finding::{Finding, Severity};
+use crate::model::origin::Location;
 
 /// How many annotations `text` adds under Actions; GitHub shows no more of one
 /// kind for one step.
@@ -42,16 +43,16 @@ fn command(out: &mut String, report: &Report<'_>, finding: &Finding) {
         properties.push(format!("line={}", span.map_or(1, |span| span.line.max(1))));
         properties.extend(span.and_then(column_of).map(|column| format!("col={column}")));
     }
+    let mut words = in_words(finding);
+    // An annotation stands at a file; what is of none says itself where it is.
+    if let Some(Location::Field { .. }) = finding.origin.as_ref().map(|origin| &origin.location) {
+        let place = place_of(finding).unwrap_or_default();
+        words = format!("{}: {words}", visible(&place));
+    }
     let title = explanation(finding.code).title;
     properties.push(format!("title={}", property(&format!("{} {title}", finding.code))));
     // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
-        "::{} {}::{}",
-        finding.severity.as_str(),
-        properties.join(","),
-        data(&in_words(finding))
-    );
+    let _ = writeln!(out, "::{} {}::{}", finding.severity.as_str(), properties.join(","), data(&words));
 }
 
 /// Text after the second `::`, as the runner reads it back. The per cent sign

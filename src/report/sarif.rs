@@ -135,6 +135,8 @@ fn location(report: &Report<'_>, finding: &Finding) -> sarif::Location {
 fn logical_name(finding: &Finding) -> Option<String> {
     match finding.origin.as_ref().map(|origin| &origin.location) {
         Some(Location::Named(name)) => Some(visible(name).into_owned()),
+        // Without the revision: a new version of a secret makes no new finding.
+        Some(Location::Field { of, name, .. }) => Some(visible(&format!("{of}#{name}")).into_owned()),
         _ => finding.variable.as_ref().map(ToString::to_string),
     }
 }

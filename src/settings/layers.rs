@@ -2,20 +2,21 @@
 //! `[env.NAME]` < `DLCONF_A__B` variables.
 //!
 //! Owns: the texts, which layer gives a field (so that a mistake is placed in
-//! the file or at the variable that made it), and what later releases have.
+//! the file or at the variable that made it), what a higher layer replaces whole
+//! rather than field by field, and what later releases have.
 //! Invariant: the process environment is read once, when the layers are made.
 //! Must not know: what a field means.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use figment::providers::Env;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
-use serde::Deserialize;
 
 use super::SettingsError;
 use crate::model::origin::{Location, Span};
-use crate::model::schema::toml_reader::{Lines, nearest};
+use crate::model::schema::toml_reader::Lines;
 
 /// Under any file that declares no sources of its own: `.env` files under the
 /// environment.
@@ -32,33 +33,7 @@ const LATER: [&str; 8] =
     ["delivery", "socket", "ops", "snapshot", "debounce", "audit", "rotation", "consumer"];
 
 /// Source types that this release does not have yet.
-const LATER_SOURCES: [&str; 3] = ["vault", "kubernetes", "sealed"];
-
-/// Source types that it has.
-pub(super) const SOURCES: [&str; 4] = ["env", "dotenv", "file", "directory"];
-
-/// The merged fields, understood one by one but not yet together.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Raw {
-    pub(super) schema: Option<String>,
-    pub(super) environment: Option<String>,
-    pub(super) service: Option<String>,
-    pub(super) order: Option<Vec<String>>,
-    #[serde(default)]
-    pub(super) source: BTreeMap<String, RawSource>,
-}
-
-/// `[source.NAME]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawSource {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) path: Option<String>,
-    pub(super) notation: Option<String>,
-    pub(super) optional: Option<bool>,
-}
+const LATER_SOURCES: [&str; 2] = ["kubernetes", "sealed"];
 
 /// All layers, not yet merged.
 pub(super) struct Layers {
@@ -96,8 +71,8 @@ enum Giver {
 pub(super) struct Merged<'l> {
     layers: &'l Layers,
     overlay: Option<&'l str>,
-    /// Lowest first.
-    stack: Vec<(Giver, &'l Dict)>,
+    /// Lowest first. A layer holds only what a higher one does not replace whole.
+    stack: Vec<(Giver, Cow<'l, Dict>)>,
 }
 
 /// One layer, for figment.
@@ -162,6 +137,8 @@ impl Layers {
             stack.insert(0, (Giver::Embedded, &self.embedded));
         }
         stack.push((Giver::Variable, &self.variables.fields));
+        let mut stack: Vec<_> = stack.into_iter().map(|(giver, dict)| (giver, Cow::Borrowed(dict))).collect();
+        replace_whole(&mut stack);
         Merged { layers: self, overlay: overlay.map(|(name, _)| name.as_str()), stack }
     }
 
@@ -192,22 +169,33 @@ impl Variables {
         Ok(Self { fields: fields.unwrap_or_default(), names: names.collect() })
     }
 
-    /// The variable that sets a field, or one of its fields.
+    /// The variable that sets a field, or one of its fields, or the table that it
+    /// is in.
     fn name(&self, path: &[&str]) -> String {
-        let sets = |set: &[String]| set.len() >= path.len() && set.iter().zip(path).all(|(a, b)| a == b);
-        self.names.iter().find(|(set, _)| sets(set)).map_or_else(
+        let fits = |set: &[String]| set.iter().zip(path).all(|(a, b)| a == b);
+        let fitting = self.names.iter().filter(|(set, _)| fits(set));
+        fitting.max_by_key(|(set, _)| set.len().min(path.len())).map_or_else(
             || format!("{PREFIX}{}", path.join("__").to_ascii_uppercase()),
             |(_, name)| name.clone(),
         )
     }
 }
 
-impl<'l> Merged<'l> {
-    /// The fields, each of its type.
-    pub(super) fn raw(&self) -> Result<Raw, SettingsError> {
-        self.refuse_later()?;
-        let figment = self.stack.iter().fold(Figment::new(), |all, (_, dict)| all.merge(Layer(dict)));
-        figment.extract::<Raw>().map_err(|error| self.explain(&error))
+impl Merged<'_> {
+    /// The fields, merged.
+    pub(super) fn figment(&self) -> Figment {
+        self.stack.iter().fold(Figment::new(), |all, (_, dict)| all.merge(Layer(dict)))
+    }
+
+    /// The fields that a table has, from whatever layers.
+    pub(super) fn fields(&self, table: &[&str]) -> BTreeSet<&str> {
+        let tables = self.stack.iter().filter_map(|(_, dict)| lookup(dict, table)?.as_dict());
+        tables.flat_map(|dict| dict.keys().map(String::as_str)).collect()
+    }
+
+    /// A field, if it is text.
+    pub(super) fn text(&self, path: &[&str]) -> Option<&str> {
+        self.stack.iter().rev().find_map(|(_, dict)| lookup(dict, path))?.as_str()
     }
 
     /// Whether a variable gives a field: that is the caller's own word.
@@ -221,10 +209,10 @@ impl<'l> Merged<'l> {
     pub(super) fn place(&self, path: &[&str]) -> Option<Location> {
         let mut path = path;
         while !path.is_empty() {
-            let given = |&(giver, dict): &(Giver, &'l Dict)| Some((giver, lookup(dict, path)?));
+            let given = || self.stack.iter().filter_map(|(giver, dict)| Some((*giver, lookup(dict, path)?)));
             let is_table = |(_, value): &(Giver, &Value)| matches!(value, Value::Dict(..));
-            if let Some(highest) = self.stack.iter().rev().find_map(given) {
-                let tables = || self.stack.iter().filter_map(given).find(is_table);
+            if let Some(highest) = given().next_back() {
+                let tables = || given().find(is_table);
                 let declared = Some(highest).filter(is_table).and_then(|_| tables());
                 return self.place_in(declared.unwrap_or(highest).0, path);
             }
@@ -253,9 +241,10 @@ impl<'l> Merged<'l> {
     }
 
     /// Sections and source types of later releases, said plainly, in whatever
-    /// layer they stand.
-    fn refuse_later(&self) -> Result<(), SettingsError> {
-        for &(giver, dict) in &self.stack {
+    /// layer they stand. `present` are the source types of this one.
+    pub(super) fn refuse_later(&self, present: &str) -> Result<(), SettingsError> {
+        for (giver, dict) in &self.stack {
+            let giver = *giver;
             if let Some(section) = LATER.into_iter().find(|section| dict.contains_key(*section)) {
                 return Err(SettingsError::new(
                     format!("this release has no [{section}] yet"),
@@ -271,69 +260,12 @@ impl<'l> Merged<'l> {
                     return Err(SettingsError::new(
                         format!("this release has no sources of type \"{kind}\" yet (source `{name}`)"),
                         self.place_in(giver, &path),
-                        format!("it reads: {}", SOURCES.join(", ")),
+                        format!("it reads: {present}"),
                     ));
                 }
             }
         }
         Ok(())
-    }
-
-    /// figment's error in our words, with its place. What it quotes of a value
-    /// is left out.
-    fn explain(&self, error: &figment::Error) -> SettingsError {
-        use figment::error::Kind;
-        let mut path: Vec<&str> = error.path.iter().map(String::as_str).collect();
-        let of = if path.is_empty() { "the settings".to_owned() } else { format!("`{}`", path.join(".")) };
-        let (message, help) = match &error.kind {
-            Kind::UnknownField(name, known) => {
-                // figment's path ends with the unknown field itself or with its table.
-                if path.last() != Some(&name.as_str()) {
-                    path.push(name);
-                }
-                let table = path.get(..path.len().saturating_sub(1)).unwrap_or_default();
-                let of = if table.is_empty() {
-                    "the settings have".to_owned()
-                } else {
-                    format!("[{}] has", table.join("."))
-                };
-                // Overlays are taken out of the file before figment sees it.
-                let overlays = table.is_empty().then_some("env");
-                let known: Vec<&str> = known.iter().copied().chain(overlays).collect();
-                let near = nearest(name, known.iter().copied());
-                let help = near.map_or_else(
-                    || format!("known are: {}", known.join(", ")),
-                    |near| format!("did you mean `{near}`?"),
-                );
-                (format!("{of} no field `{name}`"), help)
-            }
-            Kind::MissingField(name) => {
-                (format!("{of} needs `{name}`"), format!("add `{name} = \"…\"`: {}", SOURCES.join(", ")))
-            }
-            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
-                let (expected, help) = expectation(expected, self.is_of_the_caller(&path));
-                (format!("{of} must be {expected}"), help.to_owned())
-            }
-            _ => (format!("{of} cannot be understood"), "correct it as docs/settings.md shows".to_owned()),
-        };
-        SettingsError::new(message, self.place(&path), help)
-    }
-}
-
-/// What a field must be, and how to write it.
-fn expectation(expected: &str, by_variable: bool) -> (&str, &'static str) {
-    match expected {
-        "a string" if by_variable => {
-            (expected, "a value that reads as a number or as true is one: put it into \"…\"")
-        }
-        "a string" => (expected, "put it into quotes: \"…\""),
-        "a boolean" => ("true or false", "write true or false, without quotes"),
-        "a sequence" => ("a list of names", "write a list: [\"dotenv\", \"env\"]"),
-        // Our own types, by the names of their structs.
-        table if table == "a map" || table.starts_with("struct ") => {
-            ("a table", "write it as a table: [source.NAME] with `type = \"…\"`")
-        }
-        other => (other, "correct it as docs/settings.md shows"),
     }
 }
 
@@ -344,29 +276,68 @@ impl File {
     }
 }
 
-fn lookup<'d>(dict: &'d Dict, path: &[&str]) -> Option<&'d Value> {
-    let (last, tables) = path.split_last()?;
-    let mut dict = dict;
-    for name in tables {
-        let Value::Dict(_, inner) = dict.get(*name)? else { return None };
-        dict = inner;
+/// Takes out of the lower layers what a higher one replaces whole: the list of
+/// paths, and a login by another method, whose fields mean nothing to the new one.
+fn replace_whole(stack: &mut [(Giver, Cow<'_, Dict>)]) {
+    for at in 1..stack.len() {
+        let (lower, upper) = stack.split_at_mut(at);
+        let Some((_, upper)) = upper.first() else { return };
+        let Some(Value::Dict(_, sources)) = upper.get("source") else { continue };
+        for name in sources.keys() {
+            let method = ["source", name, "auth", "method"];
+            let below = lower.iter().rev().find_map(|(_, dict)| lookup(dict, &method));
+            let another =
+                lookup(upper, &method).zip(below).is_some_and(|(new, old)| new.as_str() != old.as_str());
+            let lists = lookup(upper, &["source", name, "paths"]).is_some();
+            for (_, dict) in &mut *lower {
+                for field in another.then_some("auth").into_iter().chain(lists.then_some("paths")) {
+                    remove(dict, name, field);
+                }
+            }
+        }
     }
-    dict.get(*last)
+}
+
+/// Takes a field of a source away, where it is.
+fn remove(dict: &mut Cow<'_, Dict>, source: &str, field: &str) {
+    if lookup(dict, &["source", source, field]).is_some()
+        && let Some(Value::Dict(_, sources)) = dict.to_mut().get_mut("source")
+        && let Some(Value::Dict(_, source)) = sources.get_mut(source)
+    {
+        source.remove(field);
+    }
+}
+
+/// Follows names, and indices of lists.
+fn lookup<'d>(dict: &'d Dict, path: &[&str]) -> Option<&'d Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(dict.get(*first)?, |value, name| match value {
+        Value::Dict(_, inner) => inner.get(*name),
+        Value::Array(_, items) => items.get(name.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
 fn locate(text: &str, path: &[&str]) -> Option<Span> {
     let document = toml::de::DeTable::parse(text).ok()?;
-    let mut table = document.get_ref();
-    let mut offset = None;
-    for name in path {
-        let Some((key, value)) = table.get_key_value(*name) else { break };
-        offset = Some(key.span().start);
-        match value.get_ref().as_table() {
-            Some(inner) => table = inner,
-            None => break,
-        }
+    let (first, rest) = path.split_first()?;
+    let (key, mut value) = document.get_ref().get_key_value(*first)?;
+    let mut offset = key.span().start;
+    for name in rest {
+        let inner = match value.get_ref() {
+            toml::de::DeValue::Table(table) => {
+                table.get_key_value(*name).map(|(key, value)| (key.span(), value))
+            }
+            toml::de::DeValue::Array(items) => {
+                let item = name.parse::<usize>().ok().and_then(|index| items.get(index));
+                item.map(|item| (item.span(), item))
+            }
+            _ => None,
+        };
+        let Some((span, inner)) = inner else { break };
+        (offset, value) = (span.start, inner);
     }
-    offset.map(|offset| Lines::new(text).span(offset))
+    Some(Lines::new(text).span(offset))
 }
 
 fn parse(file: &File) -> Result<toml::Table, SettingsError> {

@@ -2,24 +2,37 @@
 //!
 //! Owns: which file is read and how far it is trusted, the layers under and
 //! over it (`layers`: embedded default < file < `[env.NAME]` < `DLCONF_A__B`
-//! variables), and the list of sources that follows from it (`sources`).
+//! variables), which fields there are (`raw`) and for what (`kinds`, `understand`),
+//! and the list of sources that follows from it (`sources`, `vault`).
 //! Invariants: no secret value is in settings; an unknown field is an error;
 //! every error says what to do; a file that was merely found reads nothing
-//! outside its own folder.
+//! outside its own folder, and sends the caller's token nowhere but to the
+//! address that came with it.
 //! Must not know: how a source reads.
 
+mod kinds;
 mod layers;
+mod mistakes;
+mod raw;
 mod sources;
+mod understand;
+mod vault;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::model::key::SourceName;
 use crate::model::origin::Location;
 use crate::model::schema::toml_reader::nearest;
-use crate::source::file::{FileFault, FileText, TEXT_LIMIT, read_text_beneath};
+use crate::source::file::{FileFault, TEXT_LIMIT};
 use crate::source::structured::Notation;
+use crate::source::vault::Config as VaultConfig;
 
-use layers::{Layers, Raw};
+pub use crate::source::file::ShownPath;
+
+use layers::Layers;
+use raw::Raw;
+use understand::understand;
 
 /// The name of the file that is looked for in the working directory.
 pub const FILE_NAME: &str = "dlconf.toml";
@@ -65,32 +78,6 @@ pub struct Opened {
     trust: Trust,
     /// The settings without any overlay.
     raw: Raw,
-}
-
-/// A path, how it is shown, and how far it may lead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownPath {
-    /// To open.
-    pub path: PathBuf,
-    /// To print.
-    pub label: String,
-    /// The folder that it must lie in, links followed.
-    pub beneath: Option<PathBuf>,
-}
-
-impl ShownPath {
-    /// A path that the caller names: it may lead anywhere.
-    pub fn named(path: &Path) -> Self {
-        Self { path: path.to_owned(), label: path.display().to_string(), beneath: None }
-    }
-
-    /// Reads the file, if it is where it may be.
-    ///
-    /// # Errors
-    /// [`FileFault`], as [`read_text_beneath`] gives it.
-    pub fn read(&self, limit: u64) -> Result<FileText, FileFault> {
-        read_text_beneath(&self.path, limit, self.beneath.as_deref())
-    }
 }
 
 /// A name that the settings choose.
@@ -150,6 +137,25 @@ pub enum SourceKind {
         /// Whether it may be absent.
         optional: bool,
     },
+    /// Vault or OpenBao.
+    Vault {
+        /// What it is told.
+        config: Box<VaultConfig>,
+        /// The variable whose value is its token, where it logs in with one.
+        token: Option<&'static str>,
+    },
+    /// A remote source, checked as far as that goes without the process: the
+    /// caller is offline and will not ask it.
+    PassedOver,
+}
+
+/// Whether remote sources will be asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Network<'p> {
+    /// They will not.
+    Offline,
+    /// They will, with what these variables of the process say of them.
+    Online(&'p [(OsString, OsString)]),
 }
 
 /// Reads the settings: `config` if given, else the file in `folder`, else the
@@ -243,9 +249,9 @@ impl Opened {
     pub fn new(file: Option<SettingsFile>, folder: &Path, trust: Trust) -> Result<Self, SettingsError> {
         let folder = file.as_ref().map_or_else(|| folder.to_owned(), |file| file.folder.clone());
         let layers = Layers::new(file.map(|file| (file.label, file.text)))?;
-        let raw = layers.merged(None).raw()?;
+        let raw = understand(&layers.merged(None))?;
         for overlay in layers.overlays() {
-            layers.merged(Some(overlay)).raw()?;
+            understand(&layers.merged(Some(overlay)))?;
         }
         let parent = layers.label().and_then(|label| Path::new(label).parent());
         let shown_folder = parent.map(Path::to_owned).unwrap_or_default();
@@ -255,6 +261,16 @@ impl Opened {
     /// Whether there is a settings file at all.
     pub fn has_file(&self) -> bool {
         self.layers.label().is_some()
+    }
+
+    /// The settings file, as the user wrote it.
+    pub fn label(&self) -> Option<&str> {
+        self.layers.label()
+    }
+
+    /// How far it is trusted.
+    pub fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// The environment that the settings choose.
@@ -277,7 +293,12 @@ impl Opened {
     ///
     /// # Errors
     /// Every kind of [`SettingsError`].
-    pub fn in_environment(&self, name: &str, known: &[Box<str>]) -> Result<Settings, SettingsError> {
+    pub fn in_environment(
+        &self,
+        name: &str,
+        known: &[Box<str>],
+        network: Network<'_>,
+    ) -> Result<Settings, SettingsError> {
         for overlay in self.layers.overlays() {
             if !known.iter().any(|k| **k == *overlay) {
                 let near = nearest(overlay, known.iter().map(|k| &**k));
@@ -292,12 +313,12 @@ impl Opened {
             }
         }
         let merged = self.layers.merged(Some(name));
-        let raw = merged.raw()?;
+        let raw = understand(&merged)?;
         let service = raw
             .service
             .as_ref()
             .map(|name| Chosen { name: name.clone(), place: merged.shown_place("service") });
-        Ok(Settings { sources: self.sources(&merged, &raw)?, service })
+        Ok(Settings { sources: self.sources(&merged, &raw, network)?, service })
     }
 
     /// The folder that the paths of these settings must lie in, if they are

@@ -1,7 +1,8 @@
 //! The list of sources: `order` and `[source.NAME]`, checked together.
 
-use super::layers::{Merged, Raw, RawSource, SOURCES};
-use super::{Opened, SettingsError, SourceKind, SourceSettings};
+use super::layers::Merged;
+use super::raw::{Raw, RawSource, SourceType};
+use super::{Network, Opened, SettingsError, SourceKind, SourceSettings};
 use crate::model::key::SourceName;
 use crate::model::schema::toml_reader::nearest;
 use crate::source::structured::Notation;
@@ -12,6 +13,7 @@ impl Opened {
         &self,
         merged: &Merged<'_>,
         raw: &Raw,
+        network: Network<'_>,
     ) -> Result<Vec<SourceSettings>, SettingsError> {
         let declared = || raw.source.keys().map(String::as_str);
         let order: Vec<&str> = match &raw.order {
@@ -46,8 +48,8 @@ impl Opened {
                     "keep the later one, which is the one that would win",
                 ));
             }
-            sources
-                .push(SourceSettings { name: SourceName::new(name), kind: self.kind(merged, name, source)? });
+            let kind = self.kind(merged, name, source, network)?;
+            sources.push(SourceSettings { name: SourceName::new(name), kind });
         }
         if let Some(unused) = declared().find(|name| !order.contains(name)) {
             return Err(SettingsError::new(
@@ -61,7 +63,14 @@ impl Opened {
         Ok(sources)
     }
 
-    fn kind(&self, merged: &Merged<'_>, name: &str, source: &RawSource) -> Result<SourceKind, SettingsError> {
+    /// What a source is. `kinds` has judged which fields it has.
+    fn kind(
+        &self,
+        merged: &Merged<'_>,
+        name: &str,
+        source: &RawSource,
+        network: Network<'_>,
+    ) -> Result<SourceKind, SettingsError> {
         let error = |field: &str, message: String, help: &str| {
             SettingsError::new(message, merged.place(&["source", name, field]), help)
         };
@@ -74,20 +83,19 @@ impl Opened {
             }
             None => None,
         };
-        let kind = match (source.kind.as_str(), path) {
-            ("env", None) => SourceKind::Env,
-            ("env", Some(_)) => {
-                return Err(error(
-                    "path",
-                    format!("source `{name}` reads the environment, which has no path"),
-                    "remove `path`",
-                ));
-            }
-            ("dotenv", path) => {
+        let needs_path = |kind: &str| {
+            let message = format!("source `{name}` of type \"{kind}\" has no `path`");
+            error("type", message, "add `path = \"…\"`")
+        };
+        Ok(match source.kind {
+            SourceType::Env => SourceKind::Env,
+            SourceType::Vault => self.vault(merged, name, source, network)?,
+            SourceType::Dotenv => {
                 let folder = self.shown("", self.beneath(), || None)?;
                 SourceKind::Dotenv { path, folder, optional }
             }
-            ("file", Some(path)) => {
+            SourceType::File => {
+                let path = path.ok_or_else(|| needs_path("file"))?;
                 let notation = match source.notation.as_deref() {
                     Some("toml") => Some(Notation::Toml),
                     Some("json") => Some(Notation::Json),
@@ -110,28 +118,9 @@ impl Opened {
                 })?;
                 SourceKind::File { path, notation, optional }
             }
-            ("directory", Some(path)) => SourceKind::Directory { path, optional },
-            (kind @ ("file" | "directory"), None) => {
-                return Err(error(
-                    "type",
-                    format!("source `{name}` of type \"{kind}\" has no `path`"),
-                    "add `path = \"…\"`",
-                ));
+            SourceType::Directory => {
+                SourceKind::Directory { path: path.ok_or_else(|| needs_path("directory"))?, optional }
             }
-            (other, _) => {
-                let help = nearest(other, SOURCES).map_or_else(
-                    || format!("one of: {}", SOURCES.join(", ")),
-                    |near| format!("did you mean \"{near}\"?"),
-                );
-                return Err(error("type", format!("source `{name}` has an unknown type"), &help));
-            }
-        };
-        if source.notation.is_some() && !matches!(kind, SourceKind::File { .. }) {
-            return Err(error("notation", format!("source `{name}` has no use for `notation`"), "remove it"));
-        }
-        if source.optional.is_some() && kind == SourceKind::Env {
-            return Err(error("optional", format!("source `{name}` has no use for `optional`"), "remove it"));
-        }
-        Ok(kind)
+        })
     }
 }

@@ -11,7 +11,7 @@ fn opened(text: &str) -> Result<Opened, SettingsError> {
 
 fn sources(opened: &Opened, environment: &str) -> Vec<String> {
     let known = ["staging", "production"].map(Box::from);
-    let settings = opened.in_environment(environment, &known).unwrap();
+    let settings = opened.in_environment(environment, &known, Network::Online(&[])).unwrap();
     settings.sources.iter().map(|source| source.name.to_string()).collect()
 }
 
@@ -58,7 +58,19 @@ fn every_mistake_says_what_to_do() {
         "source.a.type = 1",
         "[source.a]",
         "[source.a]\ntype = \"env\"\noptional = \"yes\"",
-        "[source.a]\ntype = \"vault\"",
+        "[source.a]\ntype = \"sealed\"",
+        "[source.a]\ntype = \"vaults\"",
+        "[source.a]\ntype = \"env\"\naddress = \"x\"",
+        "[source.a]\ntype = \"vault\"\nauth = 1",
+        "[source.a]\ntype = \"vault\"\nauth = { role = \"x\" }",
+        "[source.a]\ntype = \"vault\"\nauth = { method = 1 }",
+        "[source.a]\ntype = \"vault\"\ntls = []",
+        "[source.a]\ntype = \"vault\"\npaths = 1",
+        "[source.a]\ntype = \"vault\"\npaths = [1]",
+        "[source.a]\ntype = \"vault\"\npaths = [{ path = 1 }]",
+        "[source.a]\ntype = \"vault\"\npaths = [{ path = \"a\", map = 1 }]",
+        "[source.a]\ntype = \"vault\"\npaths = [{ path = \"a\", only = [1] }]",
+        "[env.a.source.a]\ntype = \"vault\"\npaths = [{ path = \"a\", engine = 0 }]",
         "nothing = 1",
         "[env.a]\nnothing = 1",
         "[env.a.socket]",

@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use async_trait::async_trait;
+
 use super::file::{FileFault, Pinned, TEXT_LIMIT, read_text_beneath};
-use super::{Fault, FaultKind, Source, SourceError};
+use super::{Ask, Fault, FaultKind, Source, SourceError, key_for};
 use crate::model::finding::Code;
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place, Remark, Value};
@@ -171,19 +173,26 @@ struct Read {
     modified: Option<SystemTime>,
 }
 
+#[async_trait]
 impl Source for DirectorySource {
     fn name(&self) -> &SourceName {
         &self.name
     }
 
-    fn fetch(&self, known: &BTreeSet<Key>) -> Result<Layer, SourceError> {
+    async fn fetch(&self, ask: Ask<'_>) -> Result<Layer, SourceError> {
+        self.read(ask.known)
+    }
+}
+
+impl DirectorySource {
+    fn read(&self, known: &BTreeSet<Key>) -> Result<Layer, SourceError> {
         let mut layer = Layer {
             source: self.name.clone(),
             places: vec![Place { label: Arc::clone(&self.label), mode: None }],
             offers: Vec::new(),
             remarks: Vec::new(),
         };
-        let fail = |faults| Err(SourceError { source_name: self.name.clone(), faults });
+        let fail = |faults| Err(SourceError { source_name: self.name.clone(), faults, rest: None });
         let opened = self.open().and_then(|opened| Self::names(&opened.path).map(|names| (opened, names)));
         let (directory, names) = match opened {
             Ok(opened) => opened,
@@ -196,7 +205,7 @@ impl Source for DirectorySource {
         let origin = |name: &str| self.origin(Some(name), directory.revision.as_ref());
         let mut candidates = Vec::with_capacity(names.len());
         for name in names {
-            match key_of(&name, known) {
+            match key_for(&name, known) {
                 Some(key) => {
                     let rank = rank(&name, &key);
                     candidates.push((key, rank, name));
@@ -296,16 +305,6 @@ fn rank(name: &str, key: &Key) -> u8 {
         lower if !lower.contains(|c: char| c.is_ascii_uppercase()) => 1,
         _ => 2,
     }
-}
-
-/// The variable that a file's name stands for.
-fn key_of(name: &str, known: &BTreeSet<Key>) -> Option<Key> {
-    let key = Key::new(name).ok()?;
-    if known.contains(&key) {
-        return Some(key);
-    }
-    let upper = Key::new(&name.to_ascii_uppercase()).ok()?;
-    Some(if known.contains(&upper) { upper } else { key })
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Owns: the choice of names. The environment is shared with strangers, so it
 //! offers the names that the schema knows and those one slip of the pen away
 //! from one of them, which [`DLC030`](crate::model::finding::Code::UnknownName)
-//! reports. `DLCONF_*` is never offered: those are dlconf's own.
+//! reports. `DLCONF_*` is never offered, nor what dlconf itself logs in with
+//! ([`CREDENTIALS`]), whatever a schema declares: those are dlconf's own.
 //! Of a name that the environment holds twice, the last value counts.
 //! Must not know: the process. It is given the variables that were read once,
 //! at start.
@@ -12,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
-use super::{Fault, FaultKind, Source, SourceError};
+use async_trait::async_trait;
+
+use super::{Ask, Fault, FaultKind, Source, SourceError};
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place, Value};
 use crate::model::origin::{Location, Origin};
@@ -41,19 +44,27 @@ impl EnvSource {
     }
 }
 
+#[async_trait]
 impl Source for EnvSource {
     fn name(&self) -> &SourceName {
         &self.name
     }
 
-    fn fetch(&self, known: &BTreeSet<Key>) -> Result<Layer, SourceError> {
+    async fn fetch(&self, ask: Ask<'_>) -> Result<Layer, SourceError> {
+        self.read(ask.known)
+    }
+}
+
+impl EnvSource {
+    fn read(&self, known: &BTreeSet<Key>) -> Result<Layer, SourceError> {
         let mut offers = Vec::new();
         let mut faults = Vec::new();
         // No shell makes a name twice, but `execve` lets anyone do so.
         let last: BTreeMap<_, _> = self.environment.iter().map(|(name, value)| (name, value)).collect();
         for (name, value) in last {
             let Some(key) = name.to_str().and_then(|text| Key::new(text).ok()) else { continue };
-            if key.as_str().starts_with("DLCONF_") || !is_wanted(&key, known) {
+            let ours = key.as_str().starts_with("DLCONF_") || is_credential(key.as_str());
+            if ours || !is_wanted(&key, known) {
                 continue;
             }
             let location = Location::Named(format!("env:{key}").into());
@@ -73,7 +84,7 @@ impl Source for EnvSource {
             }
         }
         if !faults.is_empty() {
-            return Err(SourceError { source_name: self.name.clone(), faults });
+            return Err(SourceError { source_name: self.name.clone(), faults, rest: None });
         }
         Ok(Layer {
             source: self.name.clone(),
@@ -107,9 +118,22 @@ fn one_edit_apart(a: &str, b: &str) -> bool {
     }
 }
 
+/// What dlconf logs in with. A schema or an env file that was merely found must
+/// not have them printed or handed on, so nothing but [`credential`] gives them.
+pub const CREDENTIALS: [&str; 2] = ["BAO_TOKEN", "VAULT_TOKEN"];
+
+fn is_credential(name: &str) -> bool {
+    CREDENTIALS.contains(&name)
+}
+
 /// Looks a name up, as text; the last one, where there are several. What is not
-/// UTF-8 is not found.
+/// UTF-8 is not found, and [`CREDENTIALS`] are not.
 pub fn lookup(environment: &[(OsString, OsString)], name: &str) -> Option<SecretValue> {
+    if is_credential(name) { None } else { credential(environment, name) }
+}
+
+/// As [`lookup`], for the one that logs in.
+pub fn credential(environment: &[(OsString, OsString)], name: &str) -> Option<SecretValue> {
     let (_, value) = environment.iter().rfind(|(key, _)| key == OsStr::new(name))?;
     value.to_str().map(SecretValue::from)
 }
@@ -137,12 +161,17 @@ mod tests {
 
     #[test]
     fn takes_known_names_and_typos_only() {
-        let environment: Environment =
-            [("JWT_SECRET", "x"), ("JWT_SECRT", "y"), ("HOME", "/"), ("DLCONF_ENV", "z")]
-                .map(|(k, v)| (OsString::from(k), OsString::from(v)))
-                .into();
-        let known = ["JWT_SECRET", "DLCONF_ENV"].map(|k| Key::new(k).unwrap()).into();
-        let layer = EnvSource::new(SourceName::new("env"), environment).fetch(&known).unwrap();
+        let environment: Environment = [
+            ("JWT_SECRET", "x"),
+            ("JWT_SECRT", "y"),
+            ("HOME", "/"),
+            ("DLCONF_ENV", "z"),
+            ("VAULT_TOKEN", "t"),
+        ]
+        .map(|(k, v)| (OsString::from(k), OsString::from(v)))
+        .into();
+        let known = ["JWT_SECRET", "DLCONF_ENV", "VAULT_TOKEN"].map(|k| Key::new(k).unwrap()).into();
+        let layer = EnvSource::new(SourceName::new("env"), environment).read(&known).unwrap();
         let names: Vec<&str> = layer.offers.iter().map(|o| o.key.as_str()).collect();
         assert_eq!(names, ["JWT_SECRET", "JWT_SECRT"]);
     }
@@ -154,7 +183,7 @@ mod tests {
         let looked_up = lookup(&environment, "PORT").unwrap();
         assert_eq!(looked_up.expose(), "2");
         let known = ["PORT", "HOST"].map(|k| Key::new(k).unwrap()).into();
-        let layer = EnvSource::new(SourceName::new("env"), environment).fetch(&known).unwrap();
+        let layer = EnvSource::new(SourceName::new("env"), environment).read(&known).unwrap();
         let offers = layer.offers.iter().map(|offer| match &offer.value {
             Value::Literal(value) => format!("{}={}", offer.key, value.expose()),
             Value::Template(_) => panic!("the environment has no templates"),
@@ -169,7 +198,7 @@ mod tests {
         let environment: Environment =
             [(OsString::from("JWT_SECRET"), OsString::from_vec(vec![0xff, 0xfe]))].into();
         let known = [Key::new("JWT_SECRET").unwrap()].into();
-        let error = EnvSource::new(SourceName::new("env"), environment).fetch(&known).unwrap_err();
+        let error = EnvSource::new(SourceName::new("env"), environment).read(&known).unwrap_err();
         assert_eq!(error.faults[0].location.to_string(), "env:JWT_SECRET");
     }
 }

@@ -75,6 +75,32 @@ impl fmt::Debug for FileText {
     }
 }
 
+/// A path, how it is shown, and how far it may lead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownPath {
+    /// To open.
+    pub path: PathBuf,
+    /// To print.
+    pub label: String,
+    /// The folder that it must lie in, links followed.
+    pub beneath: Option<PathBuf>,
+}
+
+impl ShownPath {
+    /// A path that the caller names: it may lead anywhere.
+    pub fn named(path: &Path) -> Self {
+        Self { path: path.to_owned(), label: path.display().to_string(), beneath: None }
+    }
+
+    /// Reads the file, if it is where it may be.
+    ///
+    /// # Errors
+    /// [`FileFault`], as [`read_text_beneath`] gives it.
+    pub fn read(&self, limit: u64) -> Result<FileText, FileFault> {
+        read_text_beneath(&self.path, limit, self.beneath.as_deref())
+    }
+}
+
 /// Why a file was not read. Value-free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileFault {

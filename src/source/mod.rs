@@ -1,33 +1,119 @@
 //! Sources: each reads one backend and hands over a [`Layer`]. Nothing here
 //! knows which layer wins.
 
+mod backoff;
 pub mod directory;
 pub mod dotenv;
 pub mod env;
 pub mod file;
 pub mod structured;
+pub mod vault;
 
 use std::collections::BTreeSet;
+
+use async_trait::async_trait;
 
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::Layer;
 use crate::model::origin::Location;
 
-/// A place that values come from.
-pub trait Source {
+/// What a fetch is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The names that the schema declares, replaces or retires: a source that
+    /// shares its place with strangers (the process environment) takes those and
+    /// what looks like a slip of the pen for one of them.
+    pub known: &'a BTreeSet<Key>,
+    /// Whether names are enough: a source that can tell them without reading
+    /// values does so, and offers [`crate::model::layer::Value::unread`].
+    pub names_only: bool,
+    /// Whether a source that is not available is asked again until its deadline:
+    /// a one-shot command has no later tick.
+    pub retry: bool,
+}
+
+/// What becomes of the values that a source gave, when it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// They were looked at and dropped: leases end now.
+    Over,
+    /// Somebody has them: leases live as long as the server lets them.
+    GoesOn,
+}
+
+/// A place that values come from. Local sources never wait; remote ones do.
+#[async_trait]
+pub trait Source: Send + Sync {
     /// Its name in the settings.
     fn name(&self) -> &SourceName;
 
     /// Reads everything it has.
     ///
-    /// `known` are the names that the schema declares, replaces or retires: a
-    /// source that shares its place with strangers (the process environment)
-    /// takes those and what looks like a slip of the pen for one of them.
-    ///
     /// # Errors
-    /// [`SourceError`] where it could not be read: never the same as 'holds
-    /// nothing'.
-    fn fetch(&self, known: &BTreeSet<Key>) -> Result<Layer, SourceError>;
+    /// [`SourceError`] where some of it could not be read: never the same as
+    /// 'holds nothing'.
+    async fn fetch(&self, ask: Ask<'_>) -> Result<Layer, SourceError>;
+
+    /// Looks after itself for `doctor`, without reading a value or making a
+    /// credential. Nothing to say means that a fetch says it all.
+    async fn examine(&self) -> Vec<Observation> {
+        Vec::new()
+    }
+
+    /// Waits until a fetch would give something else than the last one. It may be
+    /// dropped at any time. A source that cannot tell waits for ever.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// Whether what it gave ends by itself unless the source stays: leases.
+    async fn has_leases(&self) -> bool {
+        false
+    }
+
+    /// Gives back what it holds elsewhere: leases, and the login if nothing
+    /// depends on it.
+    async fn close(&self, values: Use) {
+        let _nothing_held = values;
+    }
+}
+
+/// Something that was looked at, and how it was. Value-free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// What was looked at: `TLS`, `secret/data/shop`.
+    pub what: String,
+    /// How it is.
+    pub state: State,
+    /// In words, as a clause.
+    pub detail: String,
+    /// What to do, where something is to be done.
+    pub help: Option<String>,
+}
+
+/// How something is, the better ones first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// As it should be.
+    Fine,
+    /// It works, but not as well or as safely as it could.
+    Degraded,
+    /// It does not work.
+    Wrong,
+    /// The source does not answer, or cannot be read at all.
+    Unreadable,
+}
+
+impl State {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Degraded => "degraded",
+            Self::Wrong => "wrong",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 /// A source that could not be read, with everything that was wrong in one run.
@@ -39,6 +125,9 @@ pub struct SourceError {
     pub source_name: SourceName,
     /// What is wrong, at least one.
     pub faults: Vec<Fault>,
+    /// What could be read all the same, and what was read before of the rest:
+    /// none where the source is read whole or not at all.
+    pub rest: Option<Box<Layer>>,
 }
 
 /// One reason why a source could not be read. Value-free: a malformed line is
@@ -76,4 +165,16 @@ pub enum FaultKind {
     NotPermitted,
     /// It was read but cannot be understood (DLC050, with the place).
     Malformed,
+}
+
+/// The variable that a file or a field stands for: its own name, or that name in
+/// upper case where the schema knows only that one. None where neither is a name
+/// of a variable.
+fn key_for(name: &str, known: &BTreeSet<Key>) -> Option<Key> {
+    let key = Key::new(name).ok()?;
+    if known.contains(&key) {
+        return Some(key);
+    }
+    let upper = Key::new(&name.to_ascii_uppercase()).ok()?;
+    Some(if known.contains(&upper) { upper } else { key })
 }

@@ -1,9 +1,10 @@
 //! The pages under `docs/` and the README: every link leads to a file, and every
 //! TOML block that stands for a whole file is one.
 //!
-//! The word behind `toml` says what a block is: `settings`, `schema`, or
-//! `schema-part`, which lacks only the head that every schema has. A block
-//! without such a word is an excerpt and is not judged.
+//! The word behind `toml` says what a block is: `settings`, `settings-offline`
+//! (with remote sources, which are passed over), `schema`, or `schema-part`, which
+//! lacks only the head that every schema has. A block without such a word is an
+//! excerpt and is not judged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,6 +121,10 @@ fn every_whole_file_in_the_docs_is_understood() {
                 "toml settings" => {
                     folder.file("settings.toml", &content);
                     (&["--config", "settings.toml", "--env", "staging", "check"], 0, 0)
+                }
+                "toml settings-offline" => {
+                    folder.file("settings.toml", &content);
+                    (&["--config", "settings.toml", "--env", "staging", "--offline", "check"], 0, 0)
                 }
                 "toml schema" => {
                     folder.file("dlconf.schema.toml", &content);

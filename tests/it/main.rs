@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+/// As the program has it: what is freed is wiped, so that a test can look for
+/// what is left of a value in a process that uses the library.
+#[global_allocator]
+static ALLOCATOR: dlconf::model::secret::WipingAllocator = dlconf::model::secret::WIPING_ALLOCATOR;
+
 mod bao;
 mod check;
 mod datalens;
 mod dev;
 mod docs;
+mod doctor;
 mod dotenv_dialects;
 mod encoders;
 mod fuzz_corpus;
@@ -19,3 +25,6 @@ mod program;
 mod reports;
 mod run;
 mod settings;
+mod settings_vault;
+mod vault;
+mod vault_policy;

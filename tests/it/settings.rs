@@ -93,9 +93,9 @@ fn mistakes_have_a_place_and_a_fix() {
             "write `order",
         ),
         (
-            "[source.a]\ntype = \"env\"\n[env.production.source.a]\ntype = \"vault\"\n",
+            "[source.a]\ntype = \"env\"\n[env.production.source.a]\ntype = \"sealed\"\n",
             "dlconf.toml:4:1",
-            "no sources of type \"vault\" yet",
+            "no sources of type \"sealed\" yet",
             "it reads: env",
         ),
         ("[env.production.socket]\npath = \"x\"\n", "dlconf.toml:1:17", "no [socket] yet", "remove it"),
@@ -114,9 +114,9 @@ fn mistakes_have_a_place_and_a_fix() {
         ),
         ("order = []\n[source.a]\ntype = \"env\"\n", "dlconf.toml:2:9", "`a` is declared but", "add \"a\""),
         (
-            "[source.a]\ntype = \"vault\"\naddress = \"x\"\n",
+            "[source.a]\ntype = \"sealed\"\npath = \"x\"\n",
             "dlconf.toml:2:1",
-            "no sources of type \"vault\" yet",
+            "no sources of type \"sealed\" yet",
             "",
         ),
         ("[socket]\npath = \"x\"\n", "dlconf.toml:1:2", "no [socket] yet", ""),
@@ -278,7 +278,7 @@ fn a_mistake_in_a_variable_names_the_variable() {
         "PORT=1\n",
     );
     for (name, value, message) in [
-        ("DLCONF_SOURCE__A__TYPE", "vault", "no sources of type \"vault\" yet"),
+        ("DLCONF_SOURCE__A__TYPE", "sealed", "no sources of type \"sealed\" yet"),
         ("DLCONF_SOURCE__A__TYPE", "dotnev", "unknown type"),
         ("DLCONF_SOURCE__A__PATH", "8080", "put it into"),
         ("DLCONF_SOURCE__A__OPTIONAL", "maybe", "must be true or false"),

@@ -32,8 +32,17 @@ pub struct Question<'a> {
     pub service: Option<&'a str>,
     /// Judge presence from names alone; values are not looked at.
     pub names_only: bool,
-    /// Sources that could not be read: what is unset may be there.
-    pub unread: &'a [SourceName],
+    /// Sources that were not read: what is unset may be there.
+    pub unread: &'a [Unread],
+}
+
+/// A source that was not read, or not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Which.
+    pub source: SourceName,
+    /// Why, as what follows its name: `could not be read`.
+    pub why: &'static str,
 }
 
 /// Everything that validation says.

@@ -227,7 +227,7 @@ fn names_only_looks_at_no_value() {
 fn what_a_source_that_was_not_read_may_hold_is_unjudged_not_missing() {
     let schema =
         "[var.A]\ntype = \"int\"\n[var.B]\ntype = \"int\"\nrequired = false\n[var.C]\ntype = \"int\"\n";
-    let unread = [SourceName::new("vault")];
+    let unread = [Unread { source: SourceName::new("vault"), why: "could not be read" }];
     let (told, verdict) = judge(schema, "C=x\n", "production", |q| q.unread = &unread);
     assert_eq!(told, ["DLC013 C error", "? A", "? B"]);
     assert_eq!(verdict.unjudged.iter().filter(|u| u.required).count(), 1);
@@ -320,7 +320,7 @@ fn what_only_warns_is_judged_to_the_end() {
 fn nothing_is_held_against_what_was_not_read() {
     let schema = "[var.TLS]\ntype = \"string\"\ndefault = \"off\"\nreplaces = [\"OLD\"]\n\
                   [[rule]]\nid = \"tls\"\nassert = \"vars.TLS == 'on'\"\nmessage = \"must be on\"\n";
-    let unread = [SourceName::new("vault")];
+    let unread = [Unread { source: SourceName::new("vault"), why: "could not be read" }];
     let (told, verdict) = judge(schema, "OLD=x\n", "production", |q| q.unread = &unread);
     assert_eq!(told, ["DLC031 OLD warning", "? TLS"]);
     assert!(!verdict.judged.iter().any(|key| key.as_str() == "TLS"));

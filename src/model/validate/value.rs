@@ -62,7 +62,7 @@ impl Judge<'_> {
         if let [first, ..] = self.question.unread {
             self.unjudged.push(super::Unjudged {
                 variable: var.key.clone(),
-                reason: format!("source {first} could not be read"),
+                reason: format!("source {} {}", first.source, first.why),
                 required,
             });
             return;

@@ -123,7 +123,8 @@ pub(super) const NOT_PERMITTED: Explanation = Explanation {
         code is 3.",
     why: "A revoked right looks like an empty source to a careless reader. Treated as a deletion, a mistake in \
         a policy would take every key out of production.",
-    example: "error[DLC051]: source 'vault' does not permit reading secret/datalens/production",
+    example: "error[DLC051]: reading secret/data/datalens/production needs the capability `read` on\n  `secret/data/datalens/production`, which the policy does not give
+  --> vault:secret/datalens/production",
     fix: "Grant the right: `dlconf vault-policy` and `dlconf rbac` print the least that your settings need. \
         For a file, check its owner and mode, and those of its folders.",
     silence: "It cannot be silenced: remove the source from the settings if it is not meant to be read.",
@@ -142,6 +143,19 @@ stale = "refuse""#,
     fix: "Restore the source: `dlconf status` shows since when it has been silent, `dlconf doctor` why.",
     silence: "Raise `max_age` in the settings if the value may live longer, or `allow = { DLC052 = \"reason\" }` \
         on the variable. In development it only warns.",
+};
+
+pub(super) const NOT_VERIFIED: Explanation = Explanation {
+    title: "the server is not verified",
+    weight: Weight::Warning,
+    what: "The settings of a source say `insecure_skip_verify = true`, so the certificate of its server is not \
+        looked at.",
+    why: "Whoever stands between can pose as the server: read the login, hand out any value, and keep a copy of \
+        every secret. TLS without verification hides values from nobody who means harm.",
+    example: "tls = { insecure_skip_verify = true }",
+    fix: "Remove the field. If the server's certificate is signed by an authority of your own, name it: \
+        `tls = { ca_cert = \"ca.pem\" }`, or VAULT_CACERT in the environment.",
+    silence: "It cannot be silenced.",
 };
 
 pub(super) const READERS_DISAGREE: Explanation = Explanation {

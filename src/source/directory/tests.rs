@@ -8,7 +8,7 @@ fn fetch(path: &Path, known: &[&str]) -> Result<Vec<String>, Vec<String>> {
     let known = known.iter().map(|k| Key::new(k).unwrap()).collect();
     let source = DirectorySource::new(SourceName::new("secrets"), path.into(), "/run/secrets", false);
     source
-        .fetch(&known)
+        .read(&known)
         .map(|layer| {
             let offers = layer.offers.iter().map(|o| {
                 let Value::Literal(value) = &o.value else { panic!("files have no templates") };
@@ -137,7 +137,7 @@ fn nothing_is_read_outside_the_folder_it_must_lie_in() {
     fs::write(secrets.join("..1/B"), "2").unwrap();
     let fetch = || {
         let source = DirectorySource::new(SourceName::new("s"), secrets.clone(), "secrets", false);
-        source.beneath(Some(folder.path().to_owned())).fetch(&BTreeSet::new()).map_or_else(
+        source.beneath(Some(folder.path().to_owned())).read(&BTreeSet::new()).map_or_else(
             |error| error.faults.iter().map(|f| format!("{:?} {}", f.kind, f.location)).collect(),
             |layer| layer.offers.iter().map(|o| o.key.to_string()).collect::<Vec<_>>(),
         )
@@ -157,5 +157,5 @@ fn a_missing_directory_is_a_fault_unless_optional() {
     let faults = fetch(Path::new("/nonexistent/secrets"), &[]).unwrap_err();
     assert_eq!(faults, ["/run/secrets: the directory /run/secrets does not exist"]);
     let source = DirectorySource::new(SourceName::new("s"), "/nonexistent".into(), "x", true);
-    assert!(source.fetch(&BTreeSet::new()).unwrap().offers.is_empty());
+    assert!(source.read(&BTreeSet::new()).unwrap().offers.is_empty());
 }

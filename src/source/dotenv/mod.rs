@@ -15,15 +15,16 @@ pub mod portability;
 mod scan;
 mod template;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::model::key::{Key, SourceName};
+use async_trait::async_trait;
+
+use crate::model::key::SourceName;
 use crate::model::layer::{Layer, Offer, Operator, Part, Place, Template, Value};
 
 use super::file::{FileFault, TEXT_LIMIT, read_text_beneath};
-use super::{Fault, Source, SourceError};
+use super::{Ask, Fault, Source, SourceError};
 
 pub use parse::{Parsed, parse};
 pub use scan::{Assignment, assignments};
@@ -69,14 +70,21 @@ pub fn four_files(environment: &str, development: bool) -> Vec<String> {
     files
 }
 
+#[async_trait]
 impl Source for DotenvSource {
     fn name(&self) -> &SourceName {
         &self.name
     }
 
+    async fn fetch(&self, _ask: Ask<'_>) -> Result<Layer, SourceError> {
+        self.read()
+    }
+}
+
+impl DotenvSource {
     /// Takes every name of its files: an env file is written for this program,
     /// so an unknown name in it is a mistake worth telling.
-    fn fetch(&self, _known: &BTreeSet<Key>) -> Result<Layer, SourceError> {
+    fn read(&self) -> Result<Layer, SourceError> {
         let mut layer =
             Layer { source: self.name.clone(), places: Vec::new(), offers: Vec::new(), remarks: Vec::new() };
         let mut faults = Vec::new();
@@ -102,7 +110,7 @@ impl Source for DotenvSource {
         if faults.is_empty() {
             Ok(layer)
         } else {
-            Err(SourceError { source_name: self.name.clone(), faults })
+            Err(SourceError { source_name: self.name.clone(), faults, rest: None })
         }
     }
 }

@@ -41,7 +41,7 @@ fn the_local_files_are_for_development() {
 fn files_are_read_in_order_and_an_optional_one_may_be_missing() {
     let folder = folder(&[(".env", "A=1\nB=2\n"), (".env.local", "A=3\n")]);
     let source = source(folder.path(), &[(".env", false), (".env.production", true), (".env.local", true)]);
-    let layer = source.fetch(&BTreeSet::new()).unwrap();
+    let layer = source.read().unwrap();
     let offers: Vec<_> = layer.offers.iter().map(|o| format!("{} {}", o.key, o.origin.location)).collect();
     assert_eq!(offers, ["A .env:1:3", "B .env:2:3", "A .env.local:1:3"]);
     let places: Vec<_> = layer.places.iter().map(|place| &*place.label).collect();
@@ -53,7 +53,7 @@ fn files_are_read_in_order_and_an_optional_one_may_be_missing() {
 fn everything_wrong_in_all_files_is_told_at_once() {
     let folder = folder(&[("one", "A=1\nB C=2\n"), ("two", "D=\"x\n")]);
     let source = source(folder.path(), &[("one", true), ("none", false), ("two", true), (".", true)]);
-    let error = source.fetch(&BTreeSet::new()).unwrap_err();
+    let error = source.read().unwrap_err();
     let faults: Vec<_> = error.faults.iter().map(|f| (f.kind, f.location.to_string())).collect();
     assert_eq!(
         faults,
@@ -70,7 +70,7 @@ fn everything_wrong_in_all_files_is_told_at_once() {
 fn a_nul_byte_is_a_fault_with_its_place() {
     let text = "A=1\nB=x\0y\nC=\"\\0000\"\nD=${A:-a\0b}\nE=\"$A\0\"\nF='\0'\n";
     let folder = folder(&[(".env", text)]);
-    let error = source(folder.path(), &[(".env", false)]).fetch(&BTreeSet::new()).unwrap_err();
+    let error = source(folder.path(), &[(".env", false)]).read().unwrap_err();
     let faults: Vec<_> = error.faults.iter().map(|f| format!("{} {}", f.location, f.message)).collect();
     let message = "holds a NUL byte, which no environment can carry";
     assert_eq!(
@@ -94,7 +94,7 @@ fn no_file_is_read_outside_the_folder_it_must_lie_in() {
     };
     let fetch = |beneath| {
         let files = [".env", ".env.staging", ".env.local"].map(|name| file(name, beneath)).into();
-        DotenvSource::new(SourceName::new("dotenv"), files).fetch(&BTreeSet::new())
+        DotenvSource::new(SourceName::new("dotenv"), files).read()
     };
     let faults = fetch(Some(folder.path())).unwrap_err().faults;
     assert_eq!(faults.len(), 1);

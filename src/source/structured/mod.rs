@@ -12,13 +12,15 @@ mod json;
 mod toml;
 mod yaml;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use async_trait::async_trait;
+
 use super::file::{FileFault, TEXT_LIMIT, read_text_beneath, strip_bom};
-use super::{Fault, FaultKind, Source, SourceError};
+use super::{Ask, Fault, FaultKind, Source, SourceError};
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place, Value};
 use crate::model::origin::{Excerpt, Location, Origin, Span};
@@ -74,15 +76,22 @@ impl StructuredSource {
     }
 }
 
+#[async_trait]
 impl Source for StructuredSource {
     fn name(&self) -> &SourceName {
         &self.name
     }
 
-    fn fetch(&self, _known: &BTreeSet<Key>) -> Result<Layer, SourceError> {
+    async fn fetch(&self, _ask: Ask<'_>) -> Result<Layer, SourceError> {
+        self.read()
+    }
+}
+
+impl StructuredSource {
+    fn read(&self) -> Result<Layer, SourceError> {
         let mut layer =
             Layer { source: self.name.clone(), places: Vec::new(), offers: Vec::new(), remarks: Vec::new() };
-        let fail = |faults| Err(SourceError { source_name: self.name.clone(), faults });
+        let fail = |faults| Err(SourceError { source_name: self.name.clone(), faults, rest: None });
         let file = match read_text_beneath(&self.path, TEXT_LIMIT, self.beneath.as_deref()) {
             Ok(file) => file,
             Err(FileFault::NotFound) if self.optional => return Ok(layer),

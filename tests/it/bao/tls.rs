@@ -53,7 +53,8 @@ impl Authority {
         self.issue(folder, name, &params)
     }
 
-    fn issue(&self, folder: &Folder, name: &str, params: &CertificateParams) -> Identity {
+    /// Whatever certificate.
+    pub(crate) fn issue(&self, folder: &Folder, name: &str, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let (certificate_file, key_file) = (format!("{name}.pem"), format!("{name}.key"));
@@ -62,7 +63,8 @@ impl Authority {
     }
 }
 
-fn named(common_name: &str, names: &[&str]) -> CertificateParams {
+/// For these names, without a purpose.
+pub(crate) fn named(common_name: &str, names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, common_name);

@@ -1,0 +1,93 @@
+//! This process: hardening at the start, another program at the end.
+//!
+//! Owns: what the kernel is asked to do to this process and to its one child.
+//! `program` becomes another program; `child` runs one beside us and follows it;
+//! `interrupt` holds back what ends us.
+//! Invariants: hardening runs before any thread and before any value is read;
+//! what it changed that a program would inherit is put back before that runs; a
+//! panic says where, never with what.
+//! Must not know: values' meaning; sources.
+
+#![allow(
+    unsafe_code,
+    reason = "what the standard library and nix cannot do; each block says why it is sound"
+)]
+
+mod child;
+mod interrupt;
+mod program;
+
+pub use child::{Child, Event, Found, LISTENED};
+pub use interrupt::Interrupts;
+pub use program::{ExecError, become_program};
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+/// Whether SIGPIPE was ignored when this process was started. Rust's runtime
+/// sets it to ignored before `main`, so it has to be looked at before that: a
+/// program that we become must find it as a bare exec would have left it
+/// (systemd starts services with it ignored, a shell does not).
+static SIGPIPE_IGNORED_AT_START: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn look_at_sigpipe() {
+    // SAFETY: `sigaction` is valid for a zeroed, writable struct, and with a
+    // null action it changes nothing. No allocation, no Rust runtime needed.
+    let ignored = unsafe {
+        let mut current: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut current) == 0
+            && current.sa_sigaction == libc::SIG_IGN
+    };
+    SIGPIPE_IGNORED_AT_START.store(ignored, Ordering::Relaxed);
+}
+
+// SAFETY: the loader calls each pointer of this section once, before `main`;
+// the function takes no arguments it reads and returns nothing.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SIGPIPE_AT_START: extern "C" fn() = look_at_sigpipe;
+
+/// What hardening changed and a child must get back.
+#[derive(Debug, Clone, Copy)]
+pub struct Hardened {
+    core_limit: Option<(u64, u64)>,
+}
+
+/// Makes this process hard to look into: no core file, no debugger of the same
+/// user, `/proc/self` closed to others. To be called first in `main`, before
+/// any thread and any value.
+///
+/// Failures are not fatal here: a sandbox may forbid the calls; `doctor`
+/// reports what is in force.
+pub fn harden() -> Hardened {
+    std::panic::set_hook(Box::new(|panic| {
+        // The payload may quote a value (a slice error prints the text), so
+        // only the place is said.
+        let place = panic.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+        let text = format!("dlconf: internal error{place}; please report it with the command you ran\n");
+        let _closed = std::io::stderr().lock().write_all(text.as_bytes());
+    }));
+    let _unsupported = nix::sys::prctl::set_dumpable(false);
+    let core_limit = getrlimit(Resource::RLIMIT_CORE).ok();
+    if let Some((_, hard)) = core_limit {
+        let _forbidden = setrlimit(Resource::RLIMIT_CORE, 0, hard);
+    }
+    Hardened { core_limit }
+}
+
+/// Puts back what a program would inherit. (exec itself makes it dumpable again.)
+/// Allocates nothing: it also runs between fork and exec.
+fn hand_back(hardened: Hardened) {
+    if let Some((soft, hard)) = hardened.core_limit {
+        let _unchanged = setrlimit(Resource::RLIMIT_CORE, soft, hard);
+    }
+    if !SIGPIPE_IGNORED_AT_START.load(Ordering::Relaxed) {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: SIG_DFL runs no code of ours.
+        let _previous = unsafe { sigaction(Signal::SIGPIPE, &default) };
+    }
+}

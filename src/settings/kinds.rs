@@ -1,0 +1,157 @@
+//! Tables that are of a kind: a source of a `type`, a login by a `method`, a
+//! path of an `engine`.
+//!
+//! Owns: which kinds there are, and which fields each has a use for. A field that
+//! its kind would ignore is an error: somebody meant something by it.
+//! Must not know: what a field means.
+
+use super::SettingsError;
+use super::layers::Merged;
+use super::raw::Raw;
+
+/// The kinds that a table may be of.
+pub(super) struct Kinds {
+    /// The field that says which.
+    pub(super) tag: &'static str,
+    /// The kind of a table that does not say.
+    default: Option<&'static str>,
+    /// Each with its own fields.
+    of: &'static [(&'static str, Fields)],
+}
+
+type Fields = &'static [&'static str];
+
+/// `[source.NAME]`.
+pub(super) const SOURCES: Kinds = Kinds {
+    tag: "type",
+    default: None,
+    of: &[
+        ("env", &[]),
+        ("dotenv", &["path", "optional"]),
+        ("file", &["path", "notation", "optional"]),
+        ("directory", &["path", "optional"]),
+        (
+            "vault",
+            &["address", "namespace", "auth", "paths", "poll", "timeout", "deadline", "required", "tls"],
+        ),
+    ],
+};
+
+/// `auth` of a Vault source.
+pub(super) const METHODS: Kinds = Kinds {
+    tag: "method",
+    default: None,
+    of: &[
+        ("token", &[]),
+        ("token-file", &["path"]),
+        ("approle", &["mount", "role_id", "role_id_file", "secret_id_file", "wrapped"]),
+        ("kubernetes", &["mount", "role", "token_file"]),
+        ("jwt", &["mount", "role", "token_file"]),
+        ("cert", &["mount", "role"]),
+    ],
+};
+
+/// One of the `paths` of a Vault source.
+pub(super) const ENGINES: Kinds = Kinds {
+    tag: "engine",
+    default: Some("kv2"),
+    of: &[
+        ("kv2", &["mount", "path", "map", "prefix", "only"]),
+        ("kv1", &["mount", "path", "map", "prefix", "only"]),
+        ("database", &["path", "map", "prefix", "only"]),
+        ("generic", &["path", "map", "prefix", "only"]),
+    ],
+};
+
+/// Judges every table that is of a kind.
+pub(super) fn judge(merged: &Merged<'_>, raw: &Raw) -> Result<(), SettingsError> {
+    for (name, source) in &raw.source {
+        SOURCES.judge(merged, &["source", name])?;
+        METHODS.judge(merged, &["source", name, "auth"])?;
+        for at in 0..source.paths.len() {
+            ENGINES.judge(merged, &["source", name, "paths", &at.to_string()])?;
+        }
+    }
+    Ok(())
+}
+
+/// What the table at a path is a kind of.
+pub(super) fn at(path: &[&str]) -> Option<&'static Kinds> {
+    match path {
+        ["source", _] => Some(&SOURCES),
+        ["source", _, "auth"] => Some(&METHODS),
+        ["source", _, "paths", _] => Some(&ENGINES),
+        _ => None,
+    }
+}
+
+/// A table in words: `paths[2]` of source `vault`.
+pub(super) fn subject(path: &[&str]) -> String {
+    match path {
+        ["source", name] => format!("source `{name}`"),
+        ["source", name, rest @ ..] => format!("`{}` of source `{name}`", dotted(rest)),
+        _ => format!("`{}`", dotted(path)),
+    }
+}
+
+/// A path as it is written: `source.vault.paths[2].map`.
+pub(super) fn dotted(path: &[&str]) -> String {
+    let mut text = String::new();
+    let mut list = false;
+    for name in path {
+        match name {
+            index if list && index.bytes().all(|b| b.is_ascii_digit()) => text += &format!("[{index}]"),
+            name if text.is_empty() => text += name,
+            name => text += &format!(".{name}"),
+        }
+        list = matches!(*name, "order" | "paths" | "only");
+    }
+    text
+}
+
+impl Kinds {
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.of.iter().map(|(name, _)| *name)
+    }
+
+    /// The names, to be read by people.
+    pub(super) fn list(&self) -> String {
+        self.names().collect::<Vec<_>>().join(", ")
+    }
+
+    /// The kind of a table, and its own fields.
+    pub(super) fn of(&self, merged: &Merged<'_>, table: &[&str]) -> Option<&'static (&'static str, Fields)> {
+        let kind = merged.text(&[table, &[self.tag]].concat()).or(self.default)?;
+        self.of.iter().find(|(name, _)| *name == kind)
+    }
+
+    fn judge(&self, merged: &Merged<'_>, table: &[&str]) -> Result<(), SettingsError> {
+        let Some((kind, own)) = self.of(merged, table) else { return Ok(()) };
+        let useless = |field: &&str| *field != self.tag && !own.contains(field);
+        let Some(field) = merged.fields(table).into_iter().find(useless) else { return Ok(()) };
+        Err(SettingsError::new(
+            format!("{} has no use for `{field}`: its {} is \"{kind}\"", subject(table), self.tag),
+            merged.place(&[table, &[field]].concat()),
+            instead(kind, field).unwrap_or("remove it"),
+        ))
+    }
+}
+
+/// What to write instead of a field that a kind has no use for.
+fn instead(kind: &str, field: &str) -> Option<&'static str> {
+    Some(match (kind, field) {
+        ("vault", "optional") => {
+            "write `required = false`: it excuses a path that holds nothing, never a server that is away"
+        }
+        ("vault", "path") => "write `paths = [{ mount = \"secret\", path = \"…\" }]`",
+        ("dotenv" | "file" | "directory", "required") => "write `optional = true` if it may be absent",
+        ("database", "mount") => "put it into the path: path = \"database/creds/ROLE\"",
+        ("generic", "mount") => "put it into the path: path = \"MOUNT/…\"",
+        ("token", "path" | "token_file") => "write `method = \"token-file\"` and `path = \"…\"`",
+        ("token-file", "token_file") => "write `path = \"…\"`",
+        ("kubernetes" | "jwt", "path") => "write `token_file = \"…\"`",
+        ("approle", "role") => "write `role_id = \"…\"` or `role_id_file = \"…\"`",
+        _ => return None,
+    })
+}

@@ -1,0 +1,128 @@
+//! The fields as they are written: each of its type, not yet understood
+//! together.
+//!
+//! Owns: which fields there are at all. Which of them a kind of source, login or
+//! engine has a use for is told by `kinds`.
+//! Must not know: what a field means.
+
+use std::collections::BTreeMap;
+
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Deserializer};
+
+/// All of it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) schema: Option<String>,
+    pub(super) environment: Option<String>,
+    pub(super) service: Option<String>,
+    pub(super) order: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) source: BTreeMap<String, RawSource>,
+}
+
+/// What a source reads.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SourceType {
+    Env,
+    Dotenv,
+    File,
+    Directory,
+    Vault,
+}
+
+/// `[source.NAME]`, of whatever type.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSource {
+    #[serde(rename = "type", deserialize_with = "by_name")]
+    pub(super) kind: SourceType,
+    pub(super) path: Option<String>,
+    pub(super) notation: Option<String>,
+    pub(super) optional: Option<bool>,
+    pub(super) address: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) auth: Option<RawAuth>,
+    #[serde(default)]
+    pub(super) paths: Vec<RawPath>,
+    pub(super) poll: Option<String>,
+    pub(super) timeout: Option<String>,
+    pub(super) deadline: Option<String>,
+    pub(super) required: Option<bool>,
+    #[serde(default)]
+    pub(super) tls: RawTls,
+}
+
+/// How to log in.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Method {
+    Token,
+    TokenFile,
+    #[serde(rename = "approle")]
+    AppRole,
+    Kubernetes,
+    Jwt,
+    Cert,
+}
+
+/// `auth`, of whatever method.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAuth {
+    #[serde(deserialize_with = "by_name")]
+    pub(super) method: Method,
+    pub(super) mount: Option<String>,
+    pub(super) role: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) role_id: Option<String>,
+    pub(super) role_id_file: Option<String>,
+    pub(super) secret_id_file: Option<String>,
+    pub(super) wrapped: Option<bool>,
+}
+
+/// What answers for a path.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Engine {
+    #[default]
+    Kv2,
+    Kv1,
+    Database,
+    Generic,
+}
+
+/// One of `paths`, of whatever engine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPath {
+    #[serde(default, deserialize_with = "by_name")]
+    pub(super) engine: Engine,
+    pub(super) mount: Option<String>,
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) map: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) prefix: String,
+    #[serde(default)]
+    pub(super) only: Vec<String>,
+}
+
+/// `tls`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub(super) ca_cert: Option<String>,
+    pub(super) client_cert: Option<String>,
+    pub(super) client_key: Option<String>,
+    pub(super) insecure_skip_verify: Option<bool>,
+}
+
+/// A kind, by its name only: figment would take a number for its place in the
+/// list.
+fn by_name<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+}
