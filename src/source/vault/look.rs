@@ -155,7 +155,7 @@ pub(super) fn compare(path: &mut Tracked, seen: Result<VersionAnswer, Trouble>, 
                 // It answers, and there is as much as there was.
                 return path.answered();
             }
-            let news = path.is_new(trouble.kind);
+            let news = path.is_other_trouble(trouble.kind);
             path.failed(trouble);
             news
         }

@@ -125,7 +125,7 @@ impl Tracked {
     }
 
     /// Whether a failure of this kind is another than the last.
-    pub(super) fn is_new(&self, kind: Kind) -> bool {
+    pub(super) fn is_other_trouble(&self, kind: Kind) -> bool {
         self.trouble.as_ref().is_none_or(|before| before.kind != kind)
     }
 
@@ -135,7 +135,7 @@ impl Tracked {
             && self.held.as_ref().is_some_and(|held| held.state == Stored::Present)
         {
             // Nobody states that it was deleted.
-            let news = self.is_new(Kind::NotFound);
+            let news = self.is_other_trouble(Kind::NotFound);
             self.failed(Kind::NotFound.into());
             return news;
         }
@@ -165,7 +165,7 @@ impl Tracked {
         if since.elapsed() < lag {
             return self.answered();
         }
-        let news = self.is_new(Kind::Older);
+        let news = self.is_other_trouble(Kind::Older);
         self.failed(Kind::Older.into());
         news
     }
@@ -218,9 +218,8 @@ impl State {
         Ok(client)
     }
 
-    /// Reads every path that has to be read and may be asked now. True if any of
-    /// them gives something else than before, or failed or recovered.
-    pub(super) async fn read(&mut self, config: &Config, known: &BTreeSet<Key>, names_only: bool) -> bool {
+    /// Reads every path that has to be read and may be asked now.
+    pub(super) async fn read(&mut self, config: &Config, known: &BTreeSet<Key>, names_only: bool) {
         if self.names_only != names_only {
             self.names_only = names_only;
             self.paths.iter_mut().for_each(|path| path.stale = true);
@@ -230,10 +229,10 @@ impl State {
         }
         let now = Instant::now();
         if !self.paths.iter().any(|path| path.is_due(now)) {
-            return false;
+            return;
         }
-        let Some(client) = self.ready(config).await else { return true };
-        let mut moved = self.read_once(&client, known, now).await;
+        let Some(client) = self.ready(config).await else { return };
+        self.read_once(&client, known, now).await;
         self.blame_token(&client).await;
         if self.refused_since(now) && self.token_is_dead(&client).await {
             self.drop_refused_token(&client).await;
@@ -241,11 +240,10 @@ impl State {
                 path.not_before = None;
             }
             if let Some(client) = self.ready(config).await {
-                moved |= self.read_once(&client, known, Instant::now()).await;
+                self.read_once(&client, known, Instant::now()).await;
                 self.judge_exchange();
             }
         }
-        moved
     }
 
     /// A client and a session; none where that failed, which is noted.
@@ -338,8 +336,8 @@ impl State {
         self.trouble = Some(fault);
     }
 
-    async fn read_once(&mut self, client: &Client, known: &BTreeSet<Key>, now: Instant) -> bool {
-        let Some(session) = &self.session else { return false };
+    async fn read_once(&mut self, client: &Client, known: &BTreeSet<Key>, now: Instant) {
+        let Some(session) = &self.session else { return };
         let (token, names_only) = (&session.token, self.names_only);
         let due = self.paths.iter().enumerate().filter(|(_, path)| path.is_due(now));
         let asked = due.map(|(index, path)| async move {
@@ -353,18 +351,16 @@ impl State {
         // Collected first: each future is tied to the borrow of the paths.
         let asked: Vec<_> = asked.collect();
         let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
-        let mut moved = false;
         for (index, answer) in answers {
             let Some(path) = self.paths.get_mut(index) else { continue };
             match answer {
-                Ok(holding) => moved |= path.took(holding),
-                Err(trouble) => {
-                    moved |= path.is_new(trouble.kind);
-                    path.failed(trouble);
+                Ok(holding) => {
+                    // Whoever asked sees for himself.
+                    let _moved = path.took(holding);
                 }
+                Err(trouble) => path.failed(trouble),
             }
         }
-        moved
     }
 
     /// Whether a path was refused, with a token that is not brand-new.

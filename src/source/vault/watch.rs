@@ -350,7 +350,7 @@ impl Agenda {
                     look.due = Instant::now() + wait(&mut look.backoff, &trouble).max(jittered(config.poll));
                     for index in look.what.paths() {
                         let Some(path) = state.paths.get_mut(index) else { continue };
-                        moved |= path.is_new(trouble.kind);
+                        moved |= path.is_other_trouble(trouble.kind);
                         path.failed(trouble.clone());
                         // Neither may be looked at: versions are the cheaper ones.
                         path.by_data &= trouble.kind != Kind::Forbidden;

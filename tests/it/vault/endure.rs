@@ -10,36 +10,11 @@ use dlconf::source::{Source as _, Use};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::watched::{Watched, approle, block_on, config, kv2, spec};
+use super::watched::{A_WHILE, Watched, approle, block_on, config, data, kv2, metadata, spec};
 use crate::bao::proxy::Proxy;
 use crate::bao::{Bao, poll, postgres};
 use crate::hostile::{Hostile, Reply};
 use crate::program::Folder;
-
-/// Long enough for several ticks.
-const A_WHILE: Duration = Duration::from_millis(1500);
-
-fn data(version: u64, value: &str) -> Reply {
-    let created = format!("2026-11-22T00:00:0{version}Z");
-    Reply::json(
-        200,
-        &json!({ "request_id": "x", "data": {
-            "data": { "A": value },
-            "metadata": { "version": version, "created_time": created, "deletion_time": "", "destroyed": false },
-        }}),
-    )
-}
-
-fn metadata(version: u64) -> Reply {
-    let created = format!("2026-11-22T00:00:0{version}Z");
-    Reply::json(
-        200,
-        &json!({ "request_id": "x", "data": {
-            "current_version": version,
-            "versions": { version.to_string(): { "created_time": created, "deletion_time": "", "destroyed": false } },
-        }}),
-    )
-}
 
 /// A login, or the renewal of one.
 fn token(ttl: u64) -> Reply {

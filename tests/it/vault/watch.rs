@@ -8,14 +8,11 @@ use dlconf::source::vault::config::{Auth, Engine};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::watched::{PATIENCE, Watched, approle, block_on, config, kv2, spec};
+use super::watched::{A_WHILE, PATIENCE, Watched, approle, block_on, config, data, kv2, metadata, spec};
 use crate::bao::proxy::Proxy;
 use crate::bao::{Bao, OwnBao};
 use crate::hostile::{Hostile, Reply};
 use crate::program::Folder;
-
-/// Long enough for several ticks.
-const A_WHILE: Duration = Duration::from_millis(1500);
 
 /// The most and the least ticks in [`A_WHILE`], at 200 ms with a tenth of jitter.
 const TICKS: std::ops::RangeInclusive<usize> = 5..=10;
@@ -186,30 +183,6 @@ fn metadata_that_is_gone_is_no_deletion_and_a_new_beginning_is_taken() {
         watched.until(|watched| watched.value("A").as_deref() == Some("new")).await;
         assert_eq!(watched.faults(), [""; 0]);
     });
-}
-
-/// What a KV v2 read answers.
-fn data(version: u64, value: &str) -> Reply {
-    let created = format!("2026-11-22T00:00:0{version}Z");
-    Reply::json(
-        200,
-        &json!({ "request_id": "x", "data": {
-            "data": { "A": value },
-            "metadata": { "version": version, "created_time": created, "deletion_time": "", "destroyed": false },
-        }}),
-    )
-}
-
-/// What a KV v2 metadata read answers.
-fn metadata(version: u64) -> Reply {
-    let created = format!("2026-11-22T00:00:0{version}Z");
-    Reply::json(
-        200,
-        &json!({ "request_id": "x", "data": {
-            "current_version": version,
-            "versions": { version.to_string(): { "created_time": created, "deletion_time": "", "destroyed": false } },
-        }}),
-    )
 }
 
 #[test]

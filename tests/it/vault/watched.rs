@@ -11,13 +11,18 @@ use dlconf::source::file::ShownPath;
 use dlconf::source::vault::config::{Address, Auth, Engine, PathSpec, RoleId, Select, Tls};
 use dlconf::source::vault::{Config, VaultSource};
 use dlconf::source::{Ask, Source as _, SourceError, Use};
+use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use crate::bao::Bao;
+use crate::hostile::Reply;
 use crate::program::Folder;
 
 /// How long anything may take that is to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Long enough for several ticks.
+pub(crate) const A_WHILE: Duration = Duration::from_millis(1500);
 
 /// Runs a test on one thread, as dlconf does.
 pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
@@ -145,4 +150,28 @@ impl Watched {
 
 fn ask(known: &BTreeSet<dlconf::model::key::Key>) -> Ask<'_> {
     Ask { known, names_only: false, retry: false }
+}
+
+/// What a KV v2 read answers.
+pub(crate) fn data(version: u64, value: &str) -> Reply {
+    let created = format!("2026-11-22T00:00:0{version}Z");
+    Reply::json(
+        200,
+        &json!({ "request_id": "x", "data": {
+            "data": { "A": value },
+            "metadata": { "version": version, "created_time": created, "deletion_time": "", "destroyed": false },
+        }}),
+    )
+}
+
+/// What a KV v2 metadata read answers.
+pub(crate) fn metadata(version: u64) -> Reply {
+    let created = format!("2026-11-22T00:00:0{version}Z");
+    Reply::json(
+        200,
+        &json!({ "request_id": "x", "data": {
+            "current_version": version,
+            "versions": { version.to_string(): { "created_time": created, "deletion_time": "", "destroyed": false } },
+        }}),
+    )
 }
