@@ -16,6 +16,9 @@ use crate::source::dotenv::{Assignment, assignments};
 use crate::source::env;
 use crate::source::file::TEXT_LIMIT;
 
+/// How many lines of one file are told of. Who has more has no env file.
+const MOST: usize = 1000;
+
 /// Adds what the readers of env files disagree on.
 pub(super) fn add(setup: &Setup, assembled: &mut Assembled) {
     let mut found = Vec::new();
@@ -25,7 +28,9 @@ pub(super) fn add(setup: &Setup, assembled: &mut Assembled) {
         let Ok(read) = file.read(TEXT_LIMIT) else { continue };
         let host = |name: &str| env::lookup(&setup.process, name).map(|v| v.expose().to_owned());
         let written = assignments(&read.text);
-        for disagreement in portability::judge(&read.text, &host) {
+        let disagreements = portability::judge(&read.text, &host);
+        let untold = disagreements.len().saturating_sub(MOST);
+        for disagreement in disagreements.into_iter().take(MOST) {
             let first = written.partition_point(|a| a.key_at.line < disagreement.line);
             let on_line = written.iter().skip(first).take_while(|a| a.key_at.line == disagreement.line);
             let named = |a: &&Assignment| read.text.get(a.key.clone()) == disagreement.key.as_deref();
@@ -54,6 +59,9 @@ pub(super) fn add(setup: &Setup, assembled: &mut Assembled) {
                 _ => None,
             };
             found.push(disagreement_finding(&file.label, &disagreement, key, shows));
+        }
+        if untold > 0 {
+            found.push(untold_finding(&file.label, untold));
         }
     }
     // The readers' own account is fuller than validation's remark on a `$NAME`.
@@ -108,6 +116,25 @@ impl<'t> Own<'t> {
     }
 }
 
+fn untold_finding(path: &str, untold: usize) -> Finding {
+    Finding {
+        code: Code::ReadersDisagree,
+        severity: Severity::Warning,
+        message: format!("readers of env files disagree on {untold} more lines of {path}"),
+        variable: None,
+        origin: Some(place(path, None)),
+        snippet: None,
+        notes: Vec::new(),
+        help: Some("is this an env file? If so, begin with the lines that are told".into()),
+        fix: None,
+    }
+}
+
+fn place(path: &str, at: Option<Span>) -> Origin {
+    let location = Location::File { path: path.into(), at };
+    Origin { source: SourceName::new("dotenv"), location, revision: None, modified: None }
+}
+
 fn disagreement_finding(
     path: &str,
     disagreement: &Disagreement,
@@ -136,12 +163,7 @@ fn disagreement_finding(
         severity: Severity::Warning,
         message: format!("readers of env files disagree on {subject}"),
         variable: key,
-        origin: Some(Origin {
-            source: SourceName::new("dotenv"),
-            location: Location::File { path: path.into(), at: Some(at) },
-            revision: None,
-            modified: None,
-        }),
+        origin: Some(place(path, Some(at))),
         snippet: None,
         notes,
         help: Some(

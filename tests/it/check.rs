@@ -300,6 +300,17 @@ fn fixes_are_promised_only_where_they_can_be_done() {
 }
 
 #[test]
+fn portability_of_what_is_no_env_file_ends() {
+    let lines: String = (0..1200).map(|n| format!("X{n}=1#c\n")).collect::<Vec<_>>().concat();
+    let folder = Folder::with_env(&lines);
+    folder.file("dlconf.schema.toml", SMALL_SCHEMA);
+    let ran = folder.run(&["check", "--portability", "--format", "json"]);
+    let told = ran.findings().iter().filter(|finding| finding.starts_with("DLC060")).count();
+    assert_eq!(told, 1001);
+    ran.says("readers of env files disagree on 200 more lines of .env");
+}
+
+#[test]
 fn portability_shows_nothing_that_is_not_the_lines_own() {
     let schema = format!(
         "{SMALL_SCHEMA}\n[var.M]\ntype = \"string\"\nrequired = false\ndescription = \"x\"\n[var.L]\ntype = \"string\"\nrequired = false\ndescription = \"x\"\n[var.PW]\ntype = \"password\"\nrequired = false\ndescription = \"x\"\n"
