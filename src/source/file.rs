@@ -92,6 +92,12 @@ impl ShownPath {
         Self { path: path.to_owned(), label: path.display().to_string(), beneath: None }
     }
 
+    /// The file as it is now, to know whether it is still the one that was read;
+    /// none where it cannot be looked at.
+    pub fn stamp(&self) -> Option<Stamp> {
+        std::fs::metadata(&self.path).ok().as_ref().map(Stamp::of)
+    }
+
     /// Reads the file, if it is where it may be.
     ///
     /// # Errors

@@ -6,8 +6,7 @@
 //! is told as an alarm; nothing that was read here is in any message.
 //! Must not know: what the token is used for.
 
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
@@ -25,7 +24,7 @@ use super::life::Life;
 use super::trouble::{Kind, Trouble};
 use crate::model::origin::Location;
 use crate::model::secret::SecretValue;
-use crate::source::file::ShownPath;
+use crate::source::file::{ShownPath, Stamp};
 use crate::source::{Fault, FaultKind};
 
 /// The largest credential file, in bytes.
@@ -95,15 +94,6 @@ impl From<Fault> for LoginFault {
     }
 }
 
-/// What tells whether a file is still the one that was read.
-type Stamp = (u64, u64, SystemTime);
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
-}
-
 impl Login {
     pub(super) fn new(auth: Auth, ambient: Option<SecretValue>) -> Self {
         Self { auth, ambient, unwrapped: None }
@@ -130,9 +120,7 @@ impl Login {
     pub(super) fn moved(&self, session: &Session) -> bool {
         match &self.auth {
             // One that is gone for a moment takes nothing away.
-            Auth::TokenFile { path } => {
-                stamp(&path.path).is_some_and(|now| session.stamp.as_ref() != Some(&now))
-            }
+            Auth::TokenFile { path } => path.stamp().is_some_and(|now| session.stamp.as_ref() != Some(&now)),
             _ => false,
         }
     }
@@ -149,7 +137,7 @@ impl Login {
             }
             Auth::TokenFile { path } => {
                 // Looked at first: what changes meanwhile is read again later.
-                let stamp = stamp(&path.path);
+                let stamp = path.stamp();
                 return Ok(Session::given(read(path)?, stamp));
             }
             Auth::AppRole { mount, role_id, secret_id, wrapped } => {
@@ -268,7 +256,7 @@ async fn unwrapped(
     path: &ShownPath,
     known: &mut Option<Unwrapped>,
 ) -> Result<SecretValue, LoginFault> {
-    let stamp = stamp(&path.path);
+    let stamp = path.stamp();
     if let Some(known) = known.as_ref().filter(|known| stamp.is_none() || known.stamp == stamp) {
         return Ok(SecretValue::from(known.secret_id.expose()));
     }

@@ -27,7 +27,7 @@ use super::config::{Config, Tls};
 use super::trouble::{Kind, Trouble, retry_after};
 use crate::model::origin::Location;
 use crate::model::secret::SecretValue;
-use crate::source::file::{FileText, ShownPath};
+use crate::source::file::{FileText, ShownPath, Stamp};
 use crate::source::{Fault, FaultKind};
 
 /// The largest answer, in bytes. A secret is below one MiB; a folder of ten
@@ -414,23 +414,9 @@ fn unusable(path: &ShownPath, why: &str) -> Fault {
     }
 }
 
-/// What tells whether the certificate files are still those that were read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Stamp(Vec<Option<(u64, u64, SystemTime)>>);
-
-impl Stamp {
-    /// The files as they are now.
-    pub(super) fn of(tls: &Tls) -> Self {
-        use std::os::unix::fs::MetadataExt as _;
-        let identity = tls.identity.iter().flat_map(|identity| [&identity.cert, &identity.key]);
-        let files = tls.ca_cert.iter().chain(identity);
-        Self(
-            files
-                .map(|file| {
-                    let metadata = std::fs::metadata(&file.path).ok()?;
-                    Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
-                })
-                .collect(),
-        )
-    }
+/// The certificate files as they are now, to know whether they are still those that
+/// were read.
+pub(super) fn stamps(tls: &Tls) -> Vec<Option<Stamp>> {
+    let identity = tls.identity.iter().flat_map(|identity| [&identity.cert, &identity.key]);
+    tls.ca_cert.iter().chain(identity).map(ShownPath::stamp).collect()
 }

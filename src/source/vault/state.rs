@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::api::VersionAnswer;
 use super::auth::{Login, LoginFault, Session};
-use super::client::{Client, Stamp};
+use super::client::{Client, stamps};
 use super::config::{Config, PathSpec};
 use super::read::{self, Holding, Lease, Stored};
 use super::trouble::{Kind, Trouble};
@@ -22,6 +22,7 @@ use crate::model::key::Key;
 use crate::model::secret::SecretValue;
 use crate::source::Fault;
 use crate::source::backoff::{Backoff, share};
+use crate::source::file::Stamp;
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 8;
@@ -35,7 +36,7 @@ const DOUBLINGS: u32 = 6;
 
 /// Everything that changes.
 pub(super) struct State {
-    pub(super) client: Option<(Stamp, Arc<Client>)>,
+    pub(super) client: Option<(Vec<Option<Stamp>>, Arc<Client>)>,
     pub(super) login: Login,
     pub(super) session: Option<Session>,
     /// What keeps every path from being read.
@@ -207,14 +208,14 @@ impl State {
 
     /// The client; a new one where certificate files were exchanged.
     pub(super) fn client(&mut self, config: &Config) -> Result<Arc<Client>, Fault> {
-        let stamp = Stamp::of(&config.tls);
+        let stamps = stamps(&config.tls);
         if let Some((made_of, client)) = &self.client
-            && *made_of == stamp
+            && *made_of == stamps
         {
             return Ok(Arc::clone(client));
         }
         let client = Arc::new(Client::new(config)?);
-        self.client = Some((stamp, Arc::clone(&client)));
+        self.client = Some((stamps, Arc::clone(&client)));
         Ok(client)
     }
 

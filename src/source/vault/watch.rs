@@ -112,7 +112,8 @@ impl Agenda {
             }
         }
         let mut looks = Vec::new();
-        // Also after a login: the first tick is anywhere in the interval: many start together.
+        // The first tick is anywhere in the interval, since many start (or log in)
+        // together.
         let mut add = |what| {
             let due = Instant::now() + config.poll.mul_f64(share());
             looks.push(Look { what, due, backoff: Backoff::default() });
