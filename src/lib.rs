@@ -9,6 +9,7 @@
 //! [`model::validate::validate`] makes a [`model::validate::Validated`], and
 //! only that is delivered. ARCHITECTURE.md is the map of the rooms.
 
+pub mod access;
 pub mod cli;
 pub mod delivery;
 pub mod draft;
@@ -17,5 +18,8 @@ pub mod model;
 pub mod process;
 pub mod protections;
 pub mod report;
+pub mod serve;
 pub mod settings;
 pub mod source;
+pub mod status;
+pub mod telemetry;

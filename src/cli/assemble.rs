@@ -415,8 +415,8 @@ impl Setup {
 
     /// Whether something that was read ends by itself once the sources are closed.
     pub(super) fn has_leases(&self) -> bool {
-        let asked = join_all(self.sources.iter().map(|source| source.has_leases()));
-        self.runtime.block_on(asked).contains(&true)
+        let vitals = join_all(self.sources.iter().map(|source| source.vitals()));
+        self.runtime.block_on(vitals).iter().any(|vitals| !vitals.lent.is_empty())
     }
 
     /// Waits for what the sources do. Who tells us to end meanwhile is obeyed when

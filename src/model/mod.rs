@@ -9,4 +9,5 @@ pub mod origin;
 pub mod resolve;
 pub mod schema;
 pub mod secret;
+pub mod snapshot;
 pub mod validate;

@@ -10,8 +10,10 @@ pub mod structured;
 pub mod vault;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::Layer;
@@ -66,9 +68,15 @@ pub trait Source: Send + Sync {
         std::future::pending::<()>().await;
     }
 
-    /// Whether what it gave ends by itself unless the source stays: leases.
-    async fn has_leases(&self) -> bool {
+    /// Whether somebody else has to answer: then what is not there may only be
+    /// unread, and a deletion is what the other side states.
+    fn is_remote(&self) -> bool {
         false
+    }
+
+    /// How it is, without asking anybody.
+    async fn vitals(&self) -> Vitals {
+        Vitals::default()
     }
 
     /// Gives back what it holds elsewhere: leases, and the login if nothing
@@ -76,6 +84,25 @@ pub trait Source: Send + Sync {
     async fn close(&self, values: Use) {
         let _nothing_held = values;
     }
+}
+
+/// How a source is. Value-free.
+#[derive(Debug, Clone, Default)]
+pub struct Vitals {
+    /// When it was last known to hold just what it gave: a fetch, or a look at
+    /// versions that had not moved. None before the first.
+    pub confirmed: Option<Instant>,
+    /// What ends by itself unless the source stays.
+    pub lent: Vec<Lent>,
+}
+
+/// Something that was lent. Value-free.
+#[derive(Debug, Clone)]
+pub struct Lent {
+    /// Where it was lent, as printed: `vault:database/creds/datalens`.
+    pub place: Arc<str>,
+    /// When it ends unless it is renewed; none where that is not known.
+    pub ends: Option<Instant>,
 }
 
 /// Something that was looked at, and how it was. Value-free.

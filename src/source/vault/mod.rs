@@ -38,7 +38,7 @@ use self::read::Lease;
 use self::state::State;
 use self::trouble::Kind;
 use self::watch::{BREATH, Watcher};
-use super::{Ask, Observation, Source, SourceError, Use};
+use super::{Ask, Lent, Observation, Source, SourceError, Use, Vitals};
 use crate::model::key::SourceName;
 use crate::model::layer::Layer;
 use crate::model::secret::SecretValue;
@@ -115,8 +115,15 @@ impl Source for VaultSource {
         self.shared.moved.notified().await;
     }
 
-    async fn has_leases(&self) -> bool {
-        self.shared.state.lock().await.paths.iter().any(|path| path.lease().is_some())
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    async fn vitals(&self) -> Vitals {
+        let state = self.shared.state.lock().await;
+        let lent = state.paths.iter().filter_map(|path| Some((&path.place, path.lease()?)));
+        let lent = lent.map(|(place, lease)| Lent { place: Arc::clone(place), ends: lease.life.ends() });
+        Vitals { confirmed: None, lent: lent.collect() }
     }
 
     async fn close(&self, values: Use) {

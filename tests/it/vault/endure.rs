@@ -376,7 +376,7 @@ fn a_server_that_hangs_keeps_nobody_waiting_for_long() {
         let _ = timeout(Duration::from_millis(1), watched.source.changed()).await;
         while start.elapsed() < Duration::from_secs(6) {
             let asked = Instant::now();
-            watched.source.has_leases().await;
+            watched.source.vitals().await;
             longest = longest.max(asked.elapsed());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

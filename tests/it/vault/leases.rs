@@ -34,7 +34,7 @@ fn a_lease_is_renewed_and_replaced_in_its_end_window() {
         let mut watched = Watched::new(config, bao.root_token()).await;
         let (user, password) = (watched.value("DB_USER").unwrap(), watched.value("DB_PASSWORD").unwrap());
         assert!(postgres::accepts(&user, &password));
-        assert!(watched.source.has_leases().await);
+        assert!(!watched.source.vitals().await.lent.is_empty());
         // Past its first life: renewed, not made anew.
         watched.is_quiet_for(Duration::from_millis(5500)).await;
         assert!(postgres::accepts(&user, &password), "renewed");
@@ -155,7 +155,7 @@ fn static_credentials_are_followed() {
         let engine = Engine::Database { path: "database/static-creds/app".into() };
         let config = config(&server.address(), "", Auth::Token, vec![spec(engine)]);
         let mut watched = Watched::new(config, "t").await;
-        assert!(!watched.source.has_leases().await);
+        assert!(watched.source.vitals().await.lent.is_empty());
         watched.until(|watched| watched.value("password").as_deref() == Some("two")).await;
     });
 }

@@ -1,0 +1,87 @@
+//! What happens, told: each event once, and from it a line on stderr and the
+//! metrics.
+//!
+//! Owns: the list of what can happen ([`Event`]), its words (`log`) and its
+//! numbers (`metrics`). Invariant: events are value-free by their types.
+//! Must not know: who listens to the numbers; values.
+
+use std::time::Duration;
+
+use crate::model::finding::Code;
+use crate::model::key::{Key, SourceName};
+use crate::model::snapshot::Version;
+
+/// How much an event weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For `-v`.
+    Debug,
+    /// The usual course.
+    Info,
+    /// Something is held, withheld or late.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
+/// Something in words: a finding, a fault. Value-free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// The finding that it is, where it is one.
+    pub code: Option<Code>,
+    /// One sentence.
+    pub message: String,
+    /// Where.
+    pub place: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// What can happen to a daemon.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each variant's line says what its fields are")]
+pub enum Event {
+    /// It listens: `the ops port`, `127.0.0.1:9470`.
+    Listening { what: &'static str, at: String },
+    /// A generation was published; `changed` names those that are other, new or
+    /// gone.
+    Published { version: Version, changed: Vec<Key> },
+    /// A new state is invalid, and the last generation holds (or there is none).
+    Rejected { findings: Vec<Words>, holds: Option<Version> },
+    /// A source was read: whole, or with faults.
+    Fetched { source: SourceName, ok: bool },
+    /// A source cannot be read, or not whole; told once for each new set of faults.
+    SourceDown { source: SourceName, faults: Vec<Words> },
+    /// A source that was down is up.
+    SourceUp { source: SourceName },
+    /// A source was not confirmed for longer than it may be (DLC052).
+    SourceStale { source: SourceName, words: Words, withheld: Vec<Key> },
+    /// A source states that a value is gone, and it is held for the time being.
+    DeletionHeld { key: Key, source: SourceName, until_forgotten: bool },
+    /// A value that was held is given up: its time was over, or somebody asked.
+    GivenUp { key: Key, source: SourceName, by_request: bool },
+    /// A delivery has a generation; each source's change took so long to get there.
+    Delivered { delivery: String, version: Version, changed: bool, took: Vec<(SourceName, Duration)> },
+    /// A delivery failed and is tried again by itself.
+    DeliveryFailed { delivery: String, words: Words, again_in: Duration },
+    /// An `on_change` is done.
+    Hook { delivery: String, ok: bool, detail: String },
+    /// A line that an `on_change` program wrote, values masked.
+    HookSaid { delivery: String, line: String },
+    /// Settings and schema were read again and hold.
+    Reloaded,
+    /// They were read again, are refused, and the old ones hold.
+    ReloadRefused { faults: Vec<Words> },
+    /// Somebody was refused on the socket.
+    Denied { what: &'static str, detail: String },
+    /// A request was answered.
+    Answered { route: &'static str, status: u16, took: Duration },
+    /// It ends, and why.
+    Stopping { why: String },
+}
+
+/// Who is told of events.
+pub trait Listener: Send + Sync {
+    /// Something happened.
+    fn tell(&self, event: Event);
+}
