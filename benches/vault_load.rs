@@ -90,7 +90,7 @@ fn write(layer: &Layer, file: &Path) -> Done {
         .offers
         .iter()
         .filter_map(|offer| match &offer.value {
-            Value::Literal(value) => Some((&offer.key, value)),
+            Value::Literal(value) => Some((&offer.key, &**value)),
             Value::Template(_) => None,
         })
         .collect();

@@ -10,9 +10,12 @@
 //! only that is delivered. ARCHITECTURE.md is the map of the rooms.
 
 pub mod access;
+pub mod assemble;
+pub mod broker;
 pub mod cli;
 pub mod delivery;
 pub mod draft;
+pub mod failure;
 pub mod generate;
 pub mod model;
 pub mod process;

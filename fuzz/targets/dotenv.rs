@@ -106,7 +106,7 @@ fn offers(text: &str, places: &Places) {
     offers.truncate(LAYERED);
     let places = vec![Place { label: ".env".into(), mode: None }];
     let layer = Layer { source, places, offers, remarks: parsed.remarks };
-    let resolution = resolve(vec![layer], &|name| (name == "HOME").then(|| SecretValue::from(CANARY)));
+    let resolution = resolve([&layer], &|name| (name == "HOME").then(|| SecretValue::from(CANARY)));
     for candidates in resolution.variables.values() {
         if let Some(winner) = &candidates.winner {
             assert!(!winner.value.is_empty() && winner.value.len() <= EXPANSION_LIMIT.max(text.len()));

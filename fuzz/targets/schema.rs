@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dlconf::model::key::SourceName;
-use dlconf::model::layer::{Layer, Offer, Place, Value};
+use dlconf::model::layer::{Layer, Offer, Place};
 use dlconf::model::origin::{Location, Origin, Span};
 use dlconf::model::resolve::resolve;
 use dlconf::model::schema::Schema;
@@ -82,16 +82,16 @@ fn judged(schema: &Schema) {
         let at = Span { line: u32::try_from(i).unwrap_or_default() + 1, column: 1 };
         let location = Location::File { path: ".env".into(), at: Some(at) };
         let origin = Origin { source: source.clone(), location, revision: None, modified: None };
-        Offer { key: var.key.clone(), value: Value::Literal(SecretValue::from(value)), origin, excerpt: None }
+        Offer { key: var.key.clone(), value: SecretValue::from(value).into(), origin, excerpt: None }
     });
     let places = vec![Place { label: ".env".into(), mode: Some(0o644) }];
     let layer = Layer { source: source.clone(), places, offers: offers.collect(), remarks: Vec::new() };
-    let resolution = resolve(vec![layer], &|_| None);
+    let resolution = resolve([&layer], &|_| None);
     let known: BTreeSet<&str> = schema.environments.names.iter().map(|name| &**name).collect();
     for environment in known.into_iter().take(3) {
         for names_only in [false, true] {
             let service = schema.services.first().map(|service| &**service);
-            let question = Question { environment, service, names_only, unread: &[] };
+            let question = Question { environment, service, names_only, unread: &[], forgotten: &[] };
             let verdict = validate(schema, &resolution, question);
             assert!(!format!("{verdict:?}").contains(CANARY), "a verdict tells a secret");
             assert!(verdict.fine() <= verdict.judged.len());

@@ -5,9 +5,11 @@ use std::io::Write as _;
 
 use clap::{Args, ValueEnum};
 
-use super::assemble::{Assembled, Choice, Setup, setup};
+use super::assemble::{Setup, setup};
 use super::output::Terminal;
 use super::{Failure, Global, exit, fix, portability};
+use crate::assemble::Choice;
+use crate::broker::judge::Judged;
 use crate::model::finding::Severity;
 use crate::report::{self, Read, Report, Unjudged};
 use crate::source::Use;
@@ -128,7 +130,7 @@ impl Check {
     }
 
     /// Unreadable beats findings: what could not be read cannot be called wrong.
-    fn exit_code(&self, assembled: &Assembled) -> u8 {
+    fn exit_code(&self, assembled: &Judged) -> u8 {
         if assembled.unread {
             return exit::UNREADABLE;
         }
@@ -144,11 +146,7 @@ impl Check {
 }
 
 /// Lends a report on what was assembled.
-pub(super) fn with_report<T>(
-    setup: &Setup,
-    assembled: &Assembled,
-    use_it: impl FnOnce(&Report<'_>) -> T,
-) -> T {
+pub(super) fn with_report<T>(setup: &Setup, assembled: &Judged, use_it: impl FnOnce(&Report<'_>) -> T) -> T {
     let verdict = &assembled.verdict;
     let read: Vec<Read> = assembled
         .resolution

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::assemble::{Assembled, Choice, Setup, setup};
+use super::assemble::{Setup, setup};
 use super::output::Terminal;
 use super::run::{Inherited, hand_over};
 use super::{Failure, Global, exit};
+use crate::assemble::Choice;
+use crate::broker::judge::Judged;
 use crate::delivery::encode::{Format, Options, encode};
 use crate::delivery::file::{self, Expected, Permissions};
 use crate::generate::generate;
@@ -54,7 +56,7 @@ impl Dev {
 }
 
 /// A line for each warning: a laptop is where they are mended.
-fn tell_warnings(assembled: &Assembled, terminal: &Terminal) {
+fn tell_warnings(assembled: &Judged, terminal: &Terminal) {
     for finding in &assembled.verdict.findings {
         if finding.severity == Severity::Warning {
             let place =
@@ -146,7 +148,7 @@ fn append(path: &Path, made: &[(&Key, SecretValue)]) -> Result<(), Failure> {
 
 /// The secrets that can be made and that nothing offers, not even under an old
 /// name.
-fn missing<'s>(setup: &'s Setup, assembled: &Assembled) -> Vec<&'s Var> {
+fn missing<'s>(setup: &'s Setup, assembled: &Judged) -> Vec<&'s Var> {
     let offered = |key: &Key| assembled.resolution.variables.get(key).is_some_and(|c| c.winner.is_some());
     let wanted = |var: &&Var| {
         var.read_by(setup.service.as_deref())

@@ -9,9 +9,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use futures_util::future::join_all;
 
-use super::assemble::{Choice, Ground, Setup, build, ground};
+use super::assemble::{Setup, build};
 use super::output::Terminal;
 use super::{Failure, Global, exit};
+use crate::assemble::{Choice, Ground, ground};
 use crate::model::key::Key;
 use crate::model::layer::{Layer, Offer, Place};
 use crate::protections::{Facts, Name, judge};
@@ -51,7 +52,7 @@ impl Doctor {
             settings: Vec::new(),
             sources: Vec::new(),
         };
-        let failed = match ground(global, Choice::Asked, terminal.stderr_style()) {
+        let failed = match ground(&global.request(), Choice::Asked, terminal.stderr_style()) {
             Ok(ground) => {
                 examination.settings = settings(&ground, global);
                 match build(ground, global) {
@@ -124,7 +125,7 @@ fn faults(failure: &Failure) -> impl Iterator<Item = Observation> {
 }
 
 fn sources(setup: &Setup) -> Vec<(String, Vec<Observation>)> {
-    let known = setup.known_names();
+    let known = setup.schema.known_names();
     let examined = join_all(setup.sources.iter().map(|source| examine(setup, &**source, &known)));
     let mut all = setup.attend(examined);
     all.extend(setup.passed_over.iter().map(|name| {

@@ -4,10 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use super::assemble::{Assembled, Choice, Setup, setup};
+use super::assemble::{Setup, setup};
 use super::get::declared;
 use super::output::Terminal;
 use super::{Failure, Global, exit};
+use crate::assemble::Choice;
+use crate::broker::judge::Judged;
 use crate::model::discretion::Discretion;
 use crate::model::finding::{Code, Severity};
 use crate::model::key::Key;
@@ -89,7 +91,7 @@ impl Line {
     }
 }
 
-fn explain(setup: &Setup, assembled: &Assembled, key: &Key, width: usize) -> String {
+fn explain(setup: &Setup, assembled: &Judged, key: &Key, width: usize) -> String {
     let schema = &setup.schema;
     let mut lines = vec![Line::new("", format!("{key} · {} · {}", setup.environment, schema.path))];
     let var = schema.var(key);
@@ -175,7 +177,7 @@ fn declaration(var: &Var) -> Vec<Line> {
 }
 
 /// Every layer that offered a value, who won, and why.
-fn provenance(setup: &Setup, assembled: &Assembled, key: &Key, var: Option<&Var>) -> Vec<Line> {
+fn provenance(setup: &Setup, assembled: &Judged, key: &Key, var: Option<&Var>) -> Vec<Line> {
     let mut rows: Vec<(&str, String, String)> = Vec::new();
     let delivered = var.is_some_and(|var| var.read_by(setup.service.as_deref()));
     let candidates = assembled.resolution.variables.get(key);
@@ -225,7 +227,7 @@ fn provenance(setup: &Setup, assembled: &Assembled, key: &Key, var: Option<&Var>
     rows.into_iter().map(line).collect()
 }
 
-fn looked_in(assembled: &Assembled) -> String {
+fn looked_in(assembled: &Judged) -> String {
     let labels: Vec<&str> = assembled.resolution.places.iter().map(|(place, _)| &*place.label).collect();
     format!("looked in: {}", labels.join(", "))
 }

@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::assemble::{Assembled, Setup};
+use super::assemble::Setup;
 use super::output::Terminal;
 use super::{Failure, exit};
+use crate::broker::judge::Judged;
 use crate::delivery::file::{self, Expected, Permissions};
 use crate::model::finding::{Finding, Fix};
 use crate::model::validate::MASK;
@@ -21,7 +22,7 @@ use crate::source::dotenv::{Assignment, assignments};
 use crate::source::file::TEXT_LIMIT;
 
 /// Mends, says what was done, and gives the number of findings mended.
-pub(super) fn mend(setup: &Setup, assembled: &Assembled, terminal: &Terminal) -> Result<usize, Failure> {
+pub(super) fn mend(setup: &Setup, assembled: &Judged, terminal: &Terminal) -> Result<usize, Failure> {
     let mut of_file: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
     for finding in assembled.verdict.findings.iter().filter(|f| f.fix.is_some()) {
         if let Some(path) = finding.origin.as_ref().and_then(|o| o.location.path()) {
@@ -38,7 +39,7 @@ pub(super) fn mend(setup: &Setup, assembled: &Assembled, terminal: &Terminal) ->
 
 fn mend_file(
     setup: &Setup,
-    assembled: &Assembled,
+    assembled: &Judged,
     file: &ShownPath,
     findings: &[&Finding],
     terminal: &Terminal,

@@ -2,10 +2,11 @@
 
 use clap::Args;
 
-use super::assemble::{Choice, Setup, given_out, setup};
+use super::assemble::{Setup, given_out, setup};
 use super::output::Terminal;
 use super::render::passed;
 use super::{Failure, Global, exit};
+use crate::assemble::Choice;
 use crate::model::key::Key;
 use crate::model::schema::Schema;
 use crate::model::schema::toml_reader::nearest;

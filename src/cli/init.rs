@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::assemble::SCHEMA_FILE;
 use super::output::Terminal;
 use super::{Failure, Global, exit};
+use crate::assemble::SCHEMA_FILE;
 use crate::delivery::file::{self, Permissions};
 use crate::draft::draft;
 use crate::settings::FILE_NAME;

@@ -2,7 +2,7 @@
 //!
 //! A command goes from the settings through the core to words; it names no
 //! backend. Invariants: stdout carries the payload and nothing else; an exit
-//! code means what CONTRIBUTING.md's table says.
+//! code means what `failure::exit` says.
 
 mod assemble;
 mod check;
@@ -26,29 +26,14 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::finding::Code;
+use crate::assemble::Request;
+use crate::failure::{Failure, Fault, exit};
 use crate::process::Hardened;
 use output::Terminal;
 
 /// A path that may be empty: an empty variable is an unset one.
 fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
-}
-
-/// What a process ends with.
-pub mod exit {
-    /// Fine.
-    pub const FINE: u8 = 0;
-    /// There are findings.
-    pub const FINDINGS: u8 = 1;
-    /// Wrong usage, settings or schema.
-    pub const USAGE: u8 = 2;
-    /// A required source could not be read.
-    pub const UNREADABLE: u8 = 3;
-    /// Refused by policy or protections.
-    pub const REFUSED: u8 = 4;
-    /// `run`: dlconf itself failed or found errors.
-    pub const RUN_FAILED: u8 = 125;
 }
 
 /// Resolves a program's configuration from layered sources, checks it against a
@@ -237,6 +222,18 @@ fn becomes_a_child(arguments: &[OsString]) -> bool {
 }
 
 impl Global {
+    /// What was asked for, without how it is told.
+    fn request(&self) -> Request {
+        Request {
+            config: self.config.clone(),
+            schema: self.schema.clone(),
+            environment: self.environment.clone(),
+            service: self.service.clone(),
+            env_files: self.env_files.clone(),
+            offline: self.offline,
+        }
+    }
+
     /// An empty variable is an unset one: `DLCONF_ENV=` chooses nothing.
     fn normalised(mut self) -> Self {
         self.config = self.config.filter(|path| !path.as_os_str().is_empty());
@@ -244,42 +241,5 @@ impl Global {
         self.environment = self.environment.filter(|name| !name.is_empty());
         self.service = self.service.filter(|name| !name.is_empty());
         self
-    }
-}
-
-/// Why a command stopped, in words. Value-free.
-#[derive(Debug)]
-struct Failure {
-    /// The exit code.
-    exit: u8,
-    /// What is wrong.
-    faults: Vec<Fault>,
-}
-
-/// One thing that is wrong outside the configuration itself.
-#[derive(Debug)]
-struct Fault {
-    /// The finding that it is, where it is one.
-    code: Option<Code>,
-    message: String,
-    place: Option<String>,
-    help: Option<String>,
-    /// Text that is drawn already, for faults with a source line.
-    drawn: Option<String>,
-}
-
-impl Failure {
-    fn new(exit: u8, message: impl Into<String>, help: Option<String>) -> Self {
-        let fault = Fault { code: None, message: message.into(), place: None, help, drawn: None };
-        Self { exit, faults: vec![fault] }
-    }
-
-    fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self::new(exit::USAGE, message, Some(help.into()))
-    }
-
-    /// The same failure as `run` and `dev` report it.
-    fn for_run(self) -> Self {
-        Self { exit: exit::RUN_FAILED, ..self }
     }
 }

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::assemble::{Assembled, Setup};
+use super::assemble::Setup;
+use crate::broker::judge::Judged;
 use crate::model::discretion::Discretion;
 use crate::model::finding::{Code, Finding, Severity};
 use crate::model::key::{Key, SourceName};
@@ -20,7 +21,7 @@ use crate::source::file::TEXT_LIMIT;
 const MOST: usize = 1000;
 
 /// Adds what the readers of env files disagree on.
-pub(super) fn add(setup: &Setup, assembled: &mut Assembled) {
+pub(super) fn add(setup: &Setup, assembled: &mut Judged) {
     let mut found = Vec::new();
     let discretion = Discretion::new(&setup.schema, &assembled.resolution);
     for file in &setup.env_files {

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::assemble::{Assembled, Choice, Setup, given_out, setup};
+use super::assemble::{Setup, given_out, setup};
 use super::check::with_report;
 use super::output::Terminal;
 use super::{Failure, Fault, Global, exit};
+use crate::assemble::Choice;
+use crate::broker::judge::Judged;
 use crate::delivery::encode::{Format, Options, encode};
 use crate::delivery::file::{self, Permissions};
 use crate::model::finding::Code;
@@ -102,7 +104,7 @@ impl Render {
 /// code comes back.
 ///
 /// What was resolved is dropped here: from now on there is one copy of each value.
-pub(super) fn passed(setup: &Setup, assembled: Assembled, terminal: &Terminal) -> Result<Validated, u8> {
+pub(super) fn passed(setup: &Setup, assembled: Judged, terminal: &Terminal) -> Result<Validated, u8> {
     terminal.detail(&setup.describe());
     if assembled.verdict.outcome.is_err() || assembled.unread {
         let style = terminal.stderr_style();

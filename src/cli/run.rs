@@ -8,10 +8,12 @@ use std::ffi::{OsStr, OsString};
 
 use clap::Args;
 
-use super::assemble::{Assembled, CLOSE_DEADLINE, Choice, Setup, close_all, setup};
+use super::assemble::{CLOSE_DEADLINE, Setup, close_all, setup};
 use super::output::Terminal;
 use super::render::passed;
 use super::{Failure, Global, exit};
+use crate::assemble::Choice;
+use crate::broker::judge::Judged;
 use crate::model::key::Key;
 use crate::model::validate::Validated;
 use crate::process::{Hardened, become_program};
@@ -58,7 +60,7 @@ pub(super) enum Inherited<'a> {
 /// the sources.
 pub(super) fn hand_over(
     setup: Setup,
-    assembled: Assembled,
+    assembled: Judged,
     terminal: &Terminal,
     hardened: Hardened,
     command: &[OsString],

@@ -2,9 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use super::assemble::{LoadedSchema, load_schema, mistake_fault, open_settings};
 use super::output::Terminal;
 use super::{Failure, Global, exit};
+use crate::assemble::{LoadedSchema, load_schema, mistake_fault, open_settings};
 use crate::model::schema::export;
 use crate::report::plural;
 
@@ -32,8 +32,8 @@ enum What {
 
 impl SchemaCommand {
     pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
-        let opened = open_settings(global)?;
-        let LoadedSchema { parsed, text } = load_schema(global, &opened, terminal.stderr_style())?;
+        let opened = open_settings(&global.request())?;
+        let LoadedSchema { parsed, text } = load_schema(&global.request(), &opened, terminal.stderr_style())?;
         let schema = &parsed.schema;
         let payload = match &self.what {
             What::Lint => {

@@ -3,9 +3,9 @@
 
 use clap::Args;
 
-use super::assemble::{Choice, Ground, ground};
 use super::output::Terminal;
 use super::{Failure, Global, exit};
+use crate::assemble::{Choice, Ground, ground};
 use crate::model::key::SourceName;
 use crate::model::schema::toml_reader::nearest;
 use crate::report::visible;
@@ -31,7 +31,7 @@ impl VaultPolicy {
     pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
         // Nothing is asked either way, and offline the settings leave these sources out.
         let global = Global { offline: false, ..global.clone() };
-        let ground = ground(&global, Choice::Asked, terminal.stderr_style())?;
+        let ground = ground(&global.request(), Choice::Asked, terminal.stderr_style())?;
         let chosen = self.choose(&ground)?;
         let configs: Vec<&Config> = chosen.iter().map(|(_, config)| *config).collect();
         let grants = grants(&configs, self.purpose()).map_err(|pattern| {
@@ -56,6 +56,7 @@ impl VaultPolicy {
     /// log in alike. A policy for two logins would give each the other's rights.
     fn choose<'g>(&self, ground: &'g Ground) -> Result<Vec<(&'g SourceName, &'g Config)>, Failure> {
         let all: Vec<(&SourceName, &Config)> = ground
+            .settings
             .sources
             .iter()
             .filter_map(|source| match &source.kind {

@@ -8,8 +8,9 @@ use super::key::{Key, SourceName};
 use super::origin::{Excerpt, Origin};
 use super::secret::SecretValue;
 
-/// All that one source offers. Knows nothing of other layers.
-#[derive(Debug)]
+/// All that one source offers. Knows nothing of other layers. A copy shares the
+/// values.
+#[derive(Debug, Clone)]
 pub struct Layer {
     /// The source's name in the settings.
     pub source: SourceName,
@@ -34,7 +35,7 @@ pub struct Place {
 }
 
 /// One candidate for one variable.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Offer {
     /// The variable.
     pub key: Key,
@@ -47,19 +48,31 @@ pub struct Offer {
 }
 
 /// A value, or a recipe for one that looks at other variables.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Value {
     /// The value itself.
-    Literal(SecretValue),
+    Literal(Arc<SecretValue>),
     /// Text with references, which `resolve` expands.
-    Template(Template),
+    Template(Arc<Template>),
 }
 
 impl Value {
     /// What stands for a value that is there and was not asked for: names alone
     /// are judged then, and nothing looks at values.
     pub fn unread() -> Self {
-        Self::Literal(SecretValue::from("not read"))
+        SecretValue::from("not read").into()
+    }
+}
+
+impl From<SecretValue> for Value {
+    fn from(value: SecretValue) -> Self {
+        Self::Literal(Arc::new(value))
+    }
+}
+
+impl From<Template> for Value {
+    fn from(template: Template) -> Self {
+        Self::Template(Arc::new(template))
     }
 }
 

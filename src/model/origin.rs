@@ -105,10 +105,10 @@ pub struct Origin {
 /// line and ends with the value (or the line): what else stands on the line,
 /// another variable or a comment, is never shown. It holds the value, so it is
 /// kept as one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Excerpt {
     /// The text, one line without its end.
-    pub text: SecretValue,
+    pub text: Arc<SecretValue>,
     /// The byte offset at which the value (its quotes included) begins in `text`.
     pub value_at: usize,
     /// The column (from 1) of the text's first character in the file.

@@ -116,44 +116,52 @@ struct Seen {
 /// Layers, lowest first, become one set of variables. References look at
 /// `ambient` (the process's environment), then at earlier lines, then at lower
 /// layers.
-pub fn resolve(layers: Vec<Layer>, ambient: &dyn Fn(&str) -> Option<SecretValue>) -> Resolution {
+pub fn resolve<'l>(
+    layers: impl IntoIterator<Item = &'l Layer>,
+    ambient: &dyn Fn(&str) -> Option<SecretValue>,
+) -> Resolution {
     let mut resolution = Resolution::default();
     let mut scope: HashMap<Key, Seen> = HashMap::new();
     let mut left = EXPANSION_TOTAL;
     for layer in layers {
         let mut counts: HashMap<Arc<str>, usize> = HashMap::new();
         let only_place = if let [place] = layer.places.as_slice() { Some(place.label.clone()) } else { None };
-        for offer in layer.offers {
+        for offer in &layer.offers {
             let label = only_place.clone().or_else(|| offer.origin.location.place().cloned());
             if let Some(label) = label {
                 *counts.entry(label).or_default() += 1;
             }
-            let made = match offer.value {
-                Value::Literal(value) => {
-                    Ok(Made { value, references: BTreeSet::new(), literal_reference: false })
-                }
-                Value::Template(template) => make(&template, ambient, &scope, &mut left),
+            let made = match &offer.value {
+                Value::Literal(value) => Ok(Made {
+                    value: Arc::clone(value),
+                    references: BTreeSet::new(),
+                    literal_reference: false,
+                }),
+                Value::Template(template) => make(template, ambient, &scope, &mut left),
             };
             let made = match made {
                 Ok(made) => made,
                 Err(failure) => {
-                    resolution.broken.push(failure.at(offer.key, offer.origin));
+                    resolution.broken.push(failure.at(offer.key.clone(), offer.origin.clone()));
                     continue;
                 }
             };
             let candidates = resolution.variables.entry(offer.key.clone()).or_default();
-            let value = Arc::new(made.value);
+            let value = made.value;
             if value.is_empty() {
-                scope.entry(offer.key).or_insert_with(|| Seen { value, references: made.references });
-                let (origin, excerpt) = (offer.origin, offer.excerpt);
+                scope.entry(offer.key.clone()).or_insert_with(|| Seen { value, references: made.references });
+                let (origin, excerpt) = (offer.origin.clone(), offer.excerpt.clone());
                 candidates.losers.push(Loser { origin, excerpt, why: Loss::Empty, value: None });
                 continue;
             }
-            scope.insert(offer.key, Seen { value: Arc::clone(&value), references: made.references.clone() });
+            scope.insert(
+                offer.key.clone(),
+                Seen { value: Arc::clone(&value), references: made.references.clone() },
+            );
             let entry = Entry {
                 value,
-                origin: offer.origin,
-                excerpt: offer.excerpt,
+                origin: offer.origin.clone(),
+                excerpt: offer.excerpt.clone(),
                 references: made.references,
                 literal_reference: made.literal_reference,
             };
@@ -168,11 +176,11 @@ pub fn resolve(layers: Vec<Layer>, ambient: &dyn Fn(&str) -> Option<SecretValue>
                 });
             }
         }
-        for place in layer.places {
+        for place in &layer.places {
             let count = counts.get(&place.label).copied().unwrap_or(0);
-            resolution.places.push((place, count));
+            resolution.places.push((place.clone(), count));
         }
-        resolution.remarks.extend(layer.remarks);
+        resolution.remarks.extend(layer.remarks.iter().cloned());
     }
     // They came lowest first.
     for candidates in resolution.variables.values_mut() {
@@ -182,7 +190,7 @@ pub fn resolve(layers: Vec<Layer>, ambient: &dyn Fn(&str) -> Option<SecretValue>
 }
 
 struct Made {
-    value: SecretValue,
+    value: Arc<SecretValue>,
     references: BTreeSet<Key>,
     literal_reference: bool,
 }
@@ -230,7 +238,7 @@ fn make(
         Expansion { text: String::new(), references: BTreeSet::new(), literal: false, ambient, scope, left };
     made.expand(template)?;
     Ok(Made {
-        value: SecretValue::new(made.text),
+        value: Arc::new(SecretValue::new(made.text)),
         references: made.references,
         literal_reference: made.literal,
     })

@@ -23,7 +23,7 @@ use super::file::{FileFault, Pinned, TEXT_LIMIT, read_text_beneath};
 use super::{Ask, Fault, FaultKind, Source, SourceError, key_for};
 use crate::model::finding::Code;
 use crate::model::key::{Key, SourceName};
-use crate::model::layer::{Layer, Offer, Place, Remark, Value};
+use crate::model::layer::{Layer, Offer, Place, Remark};
 use crate::model::origin::{Location, Origin, Revision};
 use crate::model::secret::SecretValue;
 
@@ -243,7 +243,7 @@ impl DirectorySource {
                     }
                     layer.offers.push(Offer {
                         key: key.clone(),
-                        value: Value::Literal(read.value),
+                        value: read.value.into(),
                         origin: Origin { modified: read.modified, ..at },
                         excerpt: None,
                     });

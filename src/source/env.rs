@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 use super::{Ask, Fault, FaultKind, Source, SourceError};
 use crate::model::key::{Key, SourceName};
-use crate::model::layer::{Layer, Offer, Place, Value};
+use crate::model::layer::{Layer, Offer, Place};
 use crate::model::origin::{Location, Origin};
 use crate::model::secret::SecretValue;
 
@@ -71,7 +71,7 @@ impl EnvSource {
             match value.to_str() {
                 Some(text) => offers.push(Offer {
                     key,
-                    value: Value::Literal(SecretValue::from(text)),
+                    value: SecretValue::from(text).into(),
                     origin: Origin { source: self.name.clone(), location, revision: None, modified: None },
                     excerpt: None,
                 }),
@@ -141,6 +141,7 @@ pub fn credential(environment: &[(OsString, OsString)], name: &str) -> Option<Se
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::layer::Value;
 
     #[test]
     fn one_edit() {

@@ -18,6 +18,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::future::{pending, poll_fn};
 use std::io;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ impl Keeper {
 
     /// Stays until the program has ended and the sources are closed. `warn` says
     /// a line to people.
-    pub(super) async fn stay(mut self, sources: &[Box<dyn Source>], warn: &dyn Fn(&str)) -> Kept {
+    pub(super) async fn stay(mut self, sources: &[Arc<dyn Source>], warn: &dyn Fn(&str)) -> Kept {
         let code = {
             let follow = async {
                 join_all(sources.iter().map(|source| follow(&**source, warn))).await;

@@ -25,7 +25,7 @@ fn offer(name: &str, place: &str, value: Value) -> super::super::layer::Offer {
 }
 
 fn literal(value: &str) -> Value {
-    Value::Literal(SecretValue::from(value))
+    SecretValue::from(value).into()
 }
 
 fn layer(offers: Vec<super::super::layer::Offer>) -> Layer {
@@ -33,7 +33,7 @@ fn layer(offers: Vec<super::super::layer::Offer>) -> Layer {
     Layer { source: SourceName::new("s"), places, offers, remarks: Vec::new() }
 }
 
-fn check(layers: Vec<Layer>, expected: &[&str]) -> Resolution {
+fn check(layers: &[Layer], expected: &[&str]) -> Resolution {
     let ambient = |name: &str| (name == "HOSTSET").then(|| SecretValue::from("hs"));
     let resolution = resolve(layers, &ambient);
     let told: Vec<String> = resolution
@@ -56,7 +56,7 @@ fn check(layers: Vec<Layer>, expected: &[&str]) -> Resolution {
 #[test]
 fn the_last_layer_wins_and_the_others_are_told() {
     check(
-        vec![
+        &[
             layer(vec![offer("A", "low", literal("1")), offer("A", "low2", literal("2"))]),
             layer(vec![offer("A", "mid", literal("3"))]),
             layer(vec![offer("A", "top", literal("3")), offer("B", "top", literal("b"))]),
@@ -68,7 +68,7 @@ fn the_last_layer_wins_and_the_others_are_told() {
 #[test]
 fn empty_is_unset_and_shadows_nothing() {
     check(
-        vec![
+        &[
             layer(vec![offer("A", "low", literal("1")), offer("B", "low", literal(""))]),
             layer(vec![offer("A", "top", literal(""))]),
         ],
@@ -78,9 +78,9 @@ fn empty_is_unset_and_shadows_nothing() {
 
 #[test]
 fn references_see_the_environment_then_earlier_lines_then_lower_layers() {
-    let read = |name: &str| Value::Template(Template(vec![reference(name, Operator::Braced)]));
+    let read = |name: &str| Value::from(Template(vec![reference(name, Operator::Braced)]));
     let resolution = check(
-        vec![
+        &[
             layer(vec![offer("LOW", "low", literal("l")), offer("HOSTSET", "low", literal("no"))]),
             layer(vec![
                 offer("A", "1", read("LATER")),
@@ -108,7 +108,7 @@ fn references_see_the_environment_then_earlier_lines_then_lower_layers() {
 #[test]
 fn operators() {
     let word = || Template(vec![text("w")]);
-    let value = |operator| Value::Template(Template(vec![text("<"), reference("X", operator), text(">")]));
+    let value = |operator| Value::from(Template(vec![text("<"), reference("X", operator), text(">")]));
     let all = |x: Option<&str>| {
         let mut offers: Vec<_> = x.map(|x| offer("X", "x", literal(x))).into_iter().collect();
         offers.extend([
@@ -120,7 +120,7 @@ fn operators() {
             offer("F", "", value(Operator::Alternative { or_empty: false, word: word() })),
             offer("G", "", value(Operator::Required { or_empty: true, message: word() })),
         ]);
-        let resolution = resolve(vec![layer(offers)], &|_| None);
+        let resolution = resolve([&layer(offers)], &|_| None);
         let told: Vec<String> = "ABCDEFG"
             .chars()
             .filter_map(|k| resolution.variables.get(k.to_string().as_str())?.winner.as_ref())
@@ -136,7 +136,7 @@ fn operators() {
 #[test]
 fn a_bare_name_that_is_set_nowhere_stays_and_is_marked() {
     let resolution = resolve(
-        vec![layer(vec![offer("A", "", Value::Template(Template(vec![reference("abc", Operator::Bare)])))])],
+        [&layer(vec![offer("A", "", Value::from(Template(vec![reference("abc", Operator::Bare)])))])],
         &|_| None,
     );
     assert!(resolution.variables["A"].winner.as_ref().unwrap().literal_reference);
@@ -147,18 +147,18 @@ fn expansion_is_bounded() {
     let mut offers = vec![offer("A0", "", literal("0123456789"))];
     for i in 1..64 {
         let double = [0, 1].map(|_| reference(&format!("A{}", i - 1), Operator::Braced));
-        offers.push(offer(&format!("A{i}"), "", Value::Template(Template(double.into()))));
+        offers.push(offer(&format!("A{i}"), "", Value::from(Template(double.into()))));
     }
-    let resolution = resolve(vec![layer(offers)], &|_| None);
+    let resolution = resolve([&layer(offers)], &|_| None);
     assert!(resolution.broken[0].message.contains("grows beyond 1 MiB"));
 }
 
 #[test]
 fn many_values_that_copy_one_are_bounded_together() {
-    let copy = || Value::Template(Template(vec![reference("LONG", Operator::Braced)]));
+    let copy = || Value::from(Template(vec![reference("LONG", Operator::Braced)]));
     let mut offers = vec![offer("LONG", "", literal(&"x".repeat(EXPANSION_LIMIT)))];
     offers.extend((0..100).map(|i| offer(&format!("V{i}"), "", copy())));
-    let resolution = resolve(vec![layer(offers)], &|_| None);
+    let resolution = resolve([&layer(offers)], &|_| None);
     let made: usize =
         resolution.variables.values().filter_map(|c| Some(c.winner.as_ref()?.value.len())).sum();
     assert!(made <= EXPANSION_TOTAL + EXPANSION_LIMIT, "{made}");
@@ -170,9 +170,9 @@ fn a_long_chain_remembers_no_more_than_it_may() {
     let mut offers = vec![offer("A0", "", literal("x"))];
     offers.extend((1..5000).map(|i| {
         let before = reference(&format!("A{}", i - 1), Operator::Braced);
-        offer(&format!("A{i}"), "", Value::Template(Template(vec![before])))
+        offer(&format!("A{i}"), "", Value::from(Template(vec![before])))
     }));
-    let resolution = resolve(vec![layer(offers)], &|_| None);
+    let resolution = resolve([&layer(offers)], &|_| None);
     let remembered: usize =
         resolution.variables.values().filter_map(|c| Some(c.winner.as_ref()?.references.len())).sum();
     assert!(remembered * REFERENCE_COST <= EXPANSION_TOTAL, "{remembered}");
@@ -202,7 +202,7 @@ mod properties {
                 }
                 piled.push(layer(made));
             }
-            let resolution = resolve(piled, &|_| None);
+            let resolution = resolve(&piled, &|_| None);
             for name in ["A", "B", "C", "D"] {
                 let of_name: Vec<_> = flat.iter().filter(|(n, ..)| n == name).collect();
                 let Some(candidates) = resolution.variables.get(name) else {
@@ -224,9 +224,9 @@ mod properties {
         fn expansion_never_fails_to_end(names in prop::collection::vec("[A-C]", 0..40)) {
             let offers = names.iter().enumerate().map(|(i, name)| {
                 let others = names.iter().take(i % 5).map(|n| reference(n, Operator::Bare));
-                offer(name, "", Value::Template(Template(others.chain([text("z")]).collect())))
+                offer(name, "", Value::from(Template(others.chain([text("z")]).collect())))
             });
-            let resolution = resolve(vec![layer(offers.collect())], &|_| None);
+            let resolution = resolve([&layer(offers.collect())], &|_| None);
             for candidates in resolution.variables.values() {
                 prop_assert!(candidates.winner.as_ref().is_none_or(|w| w.value.len() <= EXPANSION_LIMIT));
             }

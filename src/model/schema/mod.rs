@@ -11,7 +11,7 @@ pub mod parse;
 pub mod rule;
 pub mod toml_reader;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::finding::{Code, Severity};
@@ -320,6 +320,18 @@ impl Schema {
     /// The variable that took a replaced name's place.
     pub fn replacement(&self, old: &Key) -> Option<&Var> {
         self.replaced.get(old).map(|&i| &self.vars[i])
+    }
+
+    /// Every name that it speaks of: declared, replaced, retired.
+    pub fn known_names(&self) -> BTreeSet<Key> {
+        let declared = self.vars.iter().map(|var| &var.key);
+        let retired = self.retired.iter().map(|retired| &retired.key);
+        declared
+            .chain(self.replaced.keys())
+            .chain(retired)
+            .chain([&self.environments.variable])
+            .cloned()
+            .collect()
     }
 
     /// The retired name.

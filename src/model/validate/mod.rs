@@ -34,6 +34,9 @@ pub struct Question<'a> {
     pub names_only: bool,
     /// Sources that were not read: what is unset may be there.
     pub unread: &'a [Unread],
+    /// Variables that a person gave up by name: that one of them is missing only
+    /// warns.
+    pub forgotten: &'a [Key],
 }
 
 /// A source that was not read, or not whole.

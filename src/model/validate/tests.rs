@@ -32,8 +32,9 @@ fn judge<'q>(
     let parsed = crate::source::dotenv::parse(&source, &".env".into(), env, None).unwrap();
     let places = vec![Place { label: ".env".into(), mode: Some(0o600) }];
     let layer = Layer { source, places, offers: parsed.offers, remarks: Vec::new() };
-    let resolution = resolve(vec![layer], &|_| None);
-    let mut question = Question { environment, service: None, names_only: false, unread: &[] };
+    let resolution = resolve([&layer], &|_| None);
+    let mut question =
+        Question { environment, service: None, names_only: false, unread: &[], forgotten: &[] };
     ask(&mut question);
     let verdict = validate(&schema, &resolution, question);
     let mut told: Vec<String> = verdict
@@ -251,8 +252,9 @@ fn open_files_with_secrets() {
         let parsed = crate::source::dotenv::parse(&source, &".env".into(), env, None).unwrap();
         let places = vec![Place { label: ".env".into(), mode }];
         let layer = Layer { source, places, offers: parsed.offers, remarks: Vec::new() };
-        let resolution = resolve(vec![layer], &|_| None);
-        let question = Question { environment, service: None, names_only: false, unread: &[] };
+        let resolution = resolve([&layer], &|_| None);
+        let question =
+            Question { environment, service: None, names_only: false, unread: &[], forgotten: &[] };
         let verdict = validate(&schema, &resolution, question);
         verdict.findings.iter().map(|f| format!("{} {}", f.code, f.severity.as_str())).collect::<Vec<_>>()
     };
@@ -346,8 +348,14 @@ fn every_secret_of_an_open_file_counts() {
         let top = crate::source::dotenv::parse(&source, &"top".into(), "K=other-value\n", None).unwrap();
         let top = Layer { source, places: Vec::new(), offers: top.offers, remarks: Vec::new() };
         let layers = if env.starts_with('K') { vec![low, top] } else { vec![low] };
-        let resolution = resolve(layers, &|_| None);
-        let question = Question { environment: "production", service: None, names_only: false, unread: &[] };
+        let resolution = resolve(&layers, &|_| None);
+        let question = Question {
+            environment: "production",
+            service: None,
+            names_only: false,
+            unread: &[],
+            forgotten: &[],
+        };
         let codes: Vec<Code> =
             validate(&schema, &resolution, question).findings.iter().map(|f| f.code).collect();
         assert!(codes.contains(&Code::WidePermissions), "{env}: {codes:?}");

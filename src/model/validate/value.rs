@@ -86,6 +86,10 @@ impl Judge<'_> {
         if let Some(fallback) = var.fallback.as_ref().filter(|_| renamed.is_none()) {
             finding.notes.push(format!("without it, {} uses {fallback}", self.schema.program));
         }
+        if empty.is_none() && self.question.forgotten.contains(&var.key) {
+            finding.severity = Severity::Warning;
+            finding.notes.push("somebody gave it up: dlconf forget".into());
+        }
         finding.origin = Some(empty.unwrap_or_else(|| self.schema_origin(var.at)));
         finding.help = Some(match renamed {
             Some(old) => format!("{old} holds a value: rename it to {}", var.key),

@@ -1,4 +1,5 @@
 #![allow(clippy::disallowed_methods, reason = "a test's own files")]
+use crate::model::layer::Value;
 use std::fs;
 use std::os::unix::fs::symlink;
 

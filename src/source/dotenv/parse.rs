@@ -140,7 +140,7 @@ fn reads_a_comment(text: &str, assignment: &Assignment) -> bool {
 pub(super) fn value(text: &str, assignment: &Assignment) -> Result<Value, (Span, Words)> {
     let inner = text.get(assignment.inner.clone()).unwrap_or_default();
     let decoded = match assignment.quote {
-        Some('\'') => return Ok(Value::Literal(SecretValue::new(unquote(inner, '\'', usize::MAX).0))),
+        Some('\'') => return Ok(SecretValue::new(unquote(inner, '\'', usize::MAX).0).into()),
         Some(quote) => unquote(inner, quote, usize::MAX).0,
         None => inner.to_owned(),
     };
@@ -232,7 +232,7 @@ fn excerpt(text: &str, assignment: &Assignment) -> Excerpt {
     let written = text.get(assignment.key.start..assignment.value.end).unwrap_or_default();
     let line = written.split('\n').next().unwrap_or_default();
     Excerpt {
-        text: SecretValue::from(line.strip_suffix('\r').unwrap_or(line)),
+        text: SecretValue::from(line.strip_suffix('\r').unwrap_or(line)).into(),
         value_at: assignment.value.start - assignment.key.start,
         column: assignment.key_at.column,
     }

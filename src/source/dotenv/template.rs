@@ -56,16 +56,16 @@ impl TemplateProblem {
 /// Makes a value of a text whose escapes are undone, but for `$$`.
 pub(super) fn interpolate(text: String) -> Result<Value, TemplateFault> {
     if !text.contains('$') {
-        return Ok(Value::Literal(SecretValue::new(text)));
+        return Ok(SecretValue::new(text).into());
     }
     let mut reader = Reader { text: &text, at: 0, references: 0 };
     let mut parts = reader.parts(0)?.0;
     Ok(match parts.pop() {
-        None => Value::Literal(SecretValue::from("")),
-        Some(Part::Text(only)) if parts.is_empty() => Value::Literal(only),
+        None => SecretValue::from("").into(),
+        Some(Part::Text(only)) if parts.is_empty() => only.into(),
         Some(last) => {
             parts.push(last);
-            Value::Template(Template(parts))
+            Template(parts).into()
         }
     })
 }

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use super::file::{FileFault, TEXT_LIMIT, read_text_beneath, strip_bom};
 use super::{Ask, Fault, FaultKind, Source, SourceError};
 use crate::model::key::{Key, SourceName};
-use crate::model::layer::{Layer, Offer, Place, Value};
+use crate::model::layer::{Layer, Offer, Place};
 use crate::model::origin::{Excerpt, Location, Origin, Span};
 use crate::model::secret::SecretValue;
 
@@ -191,13 +191,13 @@ impl Leaves<'_> {
             return;
         }
         let excerpt = written.map(|written| Excerpt {
-            text: SecretValue::from(written),
+            text: SecretValue::from(written).into(),
             value_at: 0,
             column: at.column,
         });
         self.offers.push(Offer {
             key,
-            value: Value::Literal(value),
+            value: value.into(),
             origin: Origin { source: self.source.clone(), location, revision: None, modified: self.modified },
             excerpt,
         });

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::layer::Value;
 
 fn flat(notation: Notation, text: &str) -> Result<Vec<String>, Vec<String>> {
     let read = read(&SourceName::new("config"), &"c".into(), text, notation, None);

@@ -59,7 +59,7 @@ pub(super) fn layer(name: &SourceName, config: &Config, state: &State) -> (Layer
                     faults.push(Fault::nul(&field.key, origin.location));
                     continue;
                 }
-                Some(value) => Value::Literal(SecretValue::from(value.expose())),
+                Some(value) => SecretValue::from(value.expose()).into(),
             };
             layer.offers.push(Offer { key: field.key.clone(), value, origin, excerpt: None });
         }

@@ -76,10 +76,10 @@ impl Source for Lender {
 }
 
 /// One lender called `vault`.
-fn lender(moves: bool, closes: bool) -> (Vec<Box<dyn Source>>, Arc<Mutex<Asked>>) {
+fn lender(moves: bool, closes: bool) -> (Vec<Arc<dyn Source>>, Arc<Mutex<Asked>>) {
     let asked = Arc::<Mutex<Asked>>::default();
     let lender = Lender { name: SourceName::new("vault"), moves, closes, asked: Arc::clone(&asked) };
-    (vec![Box::new(lender)], asked)
+    (vec![Arc::new(lender)], asked)
 }
 
 fn start(script: &str) -> Result<Keeper, Failure> {
