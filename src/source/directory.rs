@@ -20,7 +20,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 use super::file::{FileFault, Pinned, TEXT_LIMIT, read_text_beneath};
-use super::{Ask, Fault, FaultKind, Source, SourceError, key_for};
+use super::local::Local;
+use super::notice::Notices;
+use super::{Ask, Fault, FaultKind, Source, SourceError, Vitals, key_for};
 use crate::model::finding::Code;
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place, Remark};
@@ -43,6 +45,7 @@ pub struct DirectorySource {
     label: Arc<str>,
     optional: bool,
     beneath: Option<PathBuf>,
+    local: Local,
 }
 
 /// A directory whose files are read.
@@ -71,13 +74,19 @@ impl From<std::io::Error> for DirectoryFault {
 impl DirectorySource {
     /// A source over a directory; `label` is how the user wrote it.
     pub fn new(name: SourceName, path: PathBuf, label: &str, optional: bool) -> Self {
-        Self { name, path, label: label.into(), optional, beneath: None }
+        Self { name, path, label: label.into(), optional, beneath: None, local: Local::default() }
     }
 
     /// The same, reading only what lies in this folder, links followed.
     #[must_use]
     pub fn beneath(self, folder: Option<PathBuf>) -> Self {
         Self { beneath: folder, ..self }
+    }
+
+    /// The same, which tells of changes from now on.
+    #[must_use]
+    pub fn watched(self, notices: &Arc<Notices>) -> Self {
+        Self { local: Local::of_directory(notices, &self.path), ..self }
     }
 
     fn origin(&self, file: Option<&str>, revision: Option<&Revision>) -> Origin {
@@ -180,7 +189,15 @@ impl Source for DirectorySource {
     }
 
     async fn fetch(&self, ask: Ask<'_>) -> Result<Layer, SourceError> {
-        self.read(ask.known)
+        self.local.read(|| self.read(ask.known))
+    }
+
+    async fn changed(&self) {
+        self.local.changed().await;
+    }
+
+    async fn vitals(&self) -> Vitals {
+        self.local.vitals()
     }
 }
 

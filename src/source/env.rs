@@ -14,8 +14,9 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
-use super::{Ask, Fault, FaultKind, Source, SourceError};
+use super::{Ask, Fault, FaultKind, Source, SourceError, Vitals};
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place};
 use crate::model::origin::{Location, Origin};
@@ -52,6 +53,11 @@ impl Source for EnvSource {
 
     async fn fetch(&self, ask: Ask<'_>) -> Result<Layer, SourceError> {
         self.read(ask.known)
+    }
+
+    /// It was read once for all: nobody can change what this process was started with.
+    async fn vitals(&self) -> Vitals {
+        Vitals { confirmed: Some(Instant::now()), lent: Vec::new() }
     }
 }
 

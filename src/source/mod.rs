@@ -1,11 +1,13 @@
 //! Sources: each reads one backend and hands over a [`Layer`]. Nothing here
 //! knows which layer wins.
 
-mod backoff;
+pub(crate) mod backoff;
 pub mod directory;
 pub mod dotenv;
 pub mod env;
 pub mod file;
+mod local;
+pub mod notice;
 pub mod structured;
 pub mod vault;
 

@@ -15,6 +15,7 @@ mod docs;
 mod doctor;
 mod dotenv_dialects;
 mod encoders;
+mod file_watch;
 mod fuzz_corpus;
 mod help;
 mod hostile;

@@ -24,7 +24,9 @@ use crate::model::key::SourceName;
 use crate::model::layer::{Layer, Offer, Operator, Part, Place, Template, Value};
 
 use super::file::{FileFault, TEXT_LIMIT, read_text_beneath};
-use super::{Ask, Fault, Source, SourceError};
+use super::local::Local;
+use super::notice::Notices;
+use super::{Ask, Fault, Source, SourceError, Vitals};
 
 pub use parse::{Parsed, parse};
 pub use scan::{Assignment, assignments};
@@ -47,13 +49,21 @@ pub struct EnvFile {
 pub struct DotenvSource {
     name: SourceName,
     files: Vec<EnvFile>,
+    local: Local,
 }
 
 impl DotenvSource {
     /// A source of these files, the lowest first: where two set a variable, the
     /// later file wins.
     pub fn new(name: SourceName, files: Vec<EnvFile>) -> Self {
-        Self { name, files }
+        Self { name, files, local: Local::default() }
+    }
+
+    /// The same, which tells of changes from now on.
+    #[must_use]
+    pub fn watched(self, notices: &Arc<Notices>) -> Self {
+        let paths = self.files.iter().map(|file| file.path.clone()).collect();
+        Self { local: Local::of_files(notices, paths), ..self }
     }
 }
 
@@ -77,7 +87,15 @@ impl Source for DotenvSource {
     }
 
     async fn fetch(&self, _ask: Ask<'_>) -> Result<Layer, SourceError> {
-        self.read()
+        self.local.read(|| self.read())
+    }
+
+    async fn changed(&self) {
+        self.local.changed().await;
+    }
+
+    async fn vitals(&self) -> Vitals {
+        self.local.vitals()
     }
 }
 

@@ -20,7 +20,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 use super::file::{FileFault, TEXT_LIMIT, read_text_beneath, strip_bom};
-use super::{Ask, Fault, FaultKind, Source, SourceError};
+use super::local::Local;
+use super::notice::Notices;
+use super::{Ask, Fault, FaultKind, Source, SourceError, Vitals};
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place};
 use crate::model::origin::{Excerpt, Location, Origin, Span};
@@ -61,18 +63,26 @@ pub struct StructuredSource {
     notation: Notation,
     optional: bool,
     beneath: Option<PathBuf>,
+    local: Local,
 }
 
 impl StructuredSource {
     /// A source over a file; `label` is how the user wrote its path.
     pub fn new(name: SourceName, path: PathBuf, label: &str, notation: Notation, optional: bool) -> Self {
-        Self { name, path, label: label.into(), notation, optional, beneath: None }
+        Self { name, path, label: label.into(), notation, optional, beneath: None, local: Local::default() }
     }
 
     /// The same, reading only what lies in this folder, links followed.
     #[must_use]
     pub fn beneath(self, folder: Option<PathBuf>) -> Self {
         Self { beneath: folder, ..self }
+    }
+
+    /// The same, which tells of changes from now on.
+    #[must_use]
+    pub fn watched(self, notices: &Arc<Notices>) -> Self {
+        let paths = vec![self.path.clone()];
+        Self { local: Local::of_files(notices, paths), ..self }
     }
 }
 
@@ -83,7 +93,15 @@ impl Source for StructuredSource {
     }
 
     async fn fetch(&self, _ask: Ask<'_>) -> Result<Layer, SourceError> {
-        self.read()
+        self.local.read(|| self.read())
+    }
+
+    async fn changed(&self) {
+        self.local.changed().await;
+    }
+
+    async fn vitals(&self) -> Vitals {
+        self.local.vitals()
     }
 }
 

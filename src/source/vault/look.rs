@@ -140,6 +140,8 @@ pub(super) fn compare(path: &mut Tracked, seen: Result<VersionAnswer, Trouble>, 
             };
             if moved {
                 path.read_again();
+            } else {
+                path.confirm();
             }
             recovered
         }
@@ -153,6 +155,7 @@ pub(super) fn compare(path: &mut Tracked, seen: Result<VersionAnswer, Trouble>, 
             let was_there = path.held.as_ref().is_some_and(|held| held.state != Stored::Nothing);
             if !was_there && trouble.kind == Kind::NotFound {
                 // It answers, and there is as much as there was.
+                path.confirm();
                 return path.answered();
             }
             let news = path.is_other_trouble(trouble.kind);

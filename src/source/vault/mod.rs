@@ -23,6 +23,7 @@ pub mod policy;
 mod read;
 mod state;
 mod trouble;
+mod vitals;
 mod watch;
 
 pub use config::Config;
@@ -37,8 +38,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::read::Lease;
 use self::state::State;
 use self::trouble::Kind;
+use self::vitals::{Held, Standing};
 use self::watch::{BREATH, Watcher};
-use super::{Ask, Lent, Observation, Source, SourceError, Use, Vitals};
+use super::{Ask, Observation, Source, SourceError, Use, Vitals};
 use crate::model::key::SourceName;
 use crate::model::layer::Layer;
 use crate::model::secret::SecretValue;
@@ -53,7 +55,10 @@ pub struct VaultSource {
 /// What the source and its watcher share.
 struct Shared {
     config: Config,
+    /// Locked by [`Held::of`] alone.
     state: Mutex<State>,
+    /// What the last holder of the state left, for those who cannot wait for one.
+    standing: std::sync::Mutex<Standing>,
     /// Told when a fetch would give something else.
     moved: Notify,
 }
@@ -62,8 +67,10 @@ impl VaultSource {
     /// A source; `token` is the one of the process environment, for
     /// [`config::Auth::Token`].
     pub fn new(name: SourceName, config: Config, token: Option<SecretValue>) -> Self {
-        let state = Mutex::new(State::new(&config, token));
-        let shared = Arc::new(Shared { config, state, moved: Notify::new() });
+        let state = State::new(&config, token);
+        let standing = std::sync::Mutex::new(Standing::of(&state, Instant::now()));
+        let shared = Shared { config, state: Mutex::new(state), standing, moved: Notify::new() };
+        let shared = Arc::new(shared);
         Self { name, shared, watcher: Mutex::new(None) }
     }
 }
@@ -76,7 +83,7 @@ impl Source for VaultSource {
 
     async fn fetch(&self, ask: Ask<'_>) -> Result<Layer, SourceError> {
         let config = &self.shared.config;
-        let mut state = self.shared.state.lock().await;
+        let mut state = Held::of(&self.shared).await;
         let until = Instant::now() + config.deadline;
         if ask.retry {
             let patient = async {
@@ -104,7 +111,7 @@ impl Source for VaultSource {
     }
 
     async fn examine(&self) -> Vec<Observation> {
-        examine::examine(&self.shared.config, &mut *self.shared.state.lock().await).await
+        examine::examine(&self.shared.config, &mut *Held::of(&self.shared).await).await
     }
 
     async fn changed(&self) {
@@ -120,17 +127,14 @@ impl Source for VaultSource {
     }
 
     async fn vitals(&self) -> Vitals {
-        let state = self.shared.state.lock().await;
-        let lent = state.paths.iter().filter_map(|path| Some((&path.place, path.lease()?)));
-        let lent = lent.map(|(place, lease)| Lent { place: Arc::clone(place), ends: lease.life.ends() });
-        Vitals { confirmed: None, lent: lent.collect() }
+        vitals::vitals(&self.shared, Instant::now())
     }
 
     async fn close(&self, values: Use) {
         if let Some(watcher) = self.watcher.lock().await.take() {
             watcher.stop().await;
         }
-        self.shared.state.lock().await.give_back(values).await;
+        Held::of(&self.shared).await.give_back(values).await;
     }
 }
 

@@ -72,6 +72,10 @@ pub(super) struct Tracked {
     behind_since: Option<Instant>,
     /// Whether its versions may not be looked at, so that its data tells changes.
     pub(super) by_data: bool,
+    /// When the server last told that it has just what is held.
+    pub(super) confirmed: Option<Instant>,
+    /// Until when what it told is good without being looked at again.
+    pub(super) good_until: Option<Instant>,
     pub(super) trouble: Option<Trouble>,
     backoff: Backoff,
     pub(super) not_before: Option<Instant>,
@@ -88,6 +92,8 @@ impl Tracked {
             told: false,
             behind_since: None,
             by_data: false,
+            confirmed: None,
+            good_until: None,
             trouble: None,
             backoff: Backoff::default(),
             not_before: None,
@@ -104,6 +110,11 @@ impl Tracked {
         self.stale = true;
         self.told = false;
         self.not_before = None;
+    }
+
+    /// Notes that the server has just what is held.
+    pub(super) fn confirm(&mut self) {
+        self.confirmed = Some(Instant::now());
     }
 
     /// Whether it has to be read and nobody was told.
@@ -148,6 +159,7 @@ impl Tracked {
         let recovered = self.answered();
         self.behind_since = None;
         self.stale = false;
+        self.confirm();
         let same = self.held.as_ref().is_some_and(|held| held.gives_the_same(&holding));
         self.held = Some(holding);
         recovered || !same

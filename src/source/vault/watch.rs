@@ -24,6 +24,7 @@ use super::life::{Due, Life};
 use super::look::{Seen, What, compare};
 use super::state::{State, wait};
 use super::trouble::Kind;
+use super::vitals::Held;
 use super::{STOP_WITHIN, Shared};
 use crate::source::backoff::{Backoff, jittered, share};
 
@@ -84,14 +85,14 @@ struct Look {
 
 async fn watch(shared: &Shared, stop: &Notify) {
     let config = &shared.config;
-    let mut agenda = Agenda::new(config, &*shared.state.lock().await);
+    let mut agenda = Agenda::new(config, &*Held::of(shared).await);
     loop {
-        let next = agenda.next(&*shared.state.lock().await, config);
+        let next = agenda.next(&*Held::of(shared).await, config);
         tokio::select! {
             () = stop.notified() => return,
             () = sleep_until(next) => {}
         }
-        let mut state = shared.state.lock().await;
+        let mut state = Held::of(shared).await;
         if agenda.tick(config, &mut state).await {
             shared.moved.notify_one();
         }
@@ -267,7 +268,10 @@ impl Agenda {
                 continue;
             }
             match lease.renew(client, token).await {
-                Ok(()) => clock.worked(),
+                Ok(()) => {
+                    clock.worked();
+                    path.confirm();
+                }
                 // Gone, so the credentials are dead already. New ones come no faster
                 // than renewals are due.
                 Err(trouble) if trouble.kind == Kind::NoLease => path.read_again(),
@@ -339,6 +343,7 @@ impl Agenda {
                             holding.good_for.map(|ttl| ttl.min(GOOD_FOR).mul_f64(2.0 / 3.0).min(most));
                         look.due = look.due.max(Instant::now() + lasts.unwrap_or_default());
                         moved |= path.took(*holding);
+                        path.good_until = lasts.map(|_| look.due);
                     }
                 }
                 Seen::Nothing => {}

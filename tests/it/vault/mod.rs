@@ -1,5 +1,6 @@
 //! `type = "vault"` against a real OpenBao, through the real binary.
 
+mod age;
 mod auth;
 mod case;
 mod endure;
