@@ -1,13 +1,18 @@
-//! The program: harden, run, exit code.
+//! The program: set a process aside that stays as we were started, harden, run,
+//! exit code.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use dlconf::model::secret::{WIPING_ALLOCATOR, WipingAllocator};
+use dlconf::process::Helper;
 
 #[global_allocator]
 static ALLOCATOR: WipingAllocator = WIPING_ALLOCATOR;
 
 fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let helper = Helper::fork_if_needed(&arguments);
     let hardened = dlconf::process::harden();
-    ExitCode::from(dlconf::cli::main(std::env::args_os(), hardened))
+    ExitCode::from(dlconf::cli::main(arguments, hardened, helper))
 }

@@ -91,7 +91,8 @@ fn judged(schema: &Schema) {
     for environment in known.into_iter().take(3) {
         for names_only in [false, true] {
             let service = schema.services.first().map(|service| &**service);
-            let question = Question { environment, service, names_only, unread: &[], forgotten: &[] };
+            let question =
+                Question { environment, service, names_only, value_free: false, unread: &[], forgotten: &[] };
             let verdict = validate(schema, &resolution, question);
             assert!(!format!("{verdict:?}").contains(CANARY), "a verdict tells a secret");
             assert!(verdict.fine() <= verdict.judged.len());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::model::key::Key;
-use crate::model::snapshot::{Snapshot, Version};
+use crate::model::snapshot::{Cause, Snapshot, Version};
 use crate::model::validate::Delivered;
 
 /// The only exit for published values.
@@ -22,12 +22,15 @@ pub struct Gate {
 #[derive(Debug)]
 pub struct Released {
     version: Version,
+    causes: Vec<Cause>,
     variables: Vec<Delivered>,
 }
 
 impl Gate {
     /// A gate in front of what one broker publishes.
-    pub fn new(published: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
+    pub fn new(mut published: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
+        // What is published already was not yet released here.
+        published.mark_changed();
         Self { published }
     }
 
@@ -43,7 +46,8 @@ impl Gate {
         let snapshot = self.published.borrow_and_update().clone()?;
         let may_have = |delivered: &&Delivered| granted.contains(&delivered.key);
         let variables = snapshot.variables().iter().filter(may_have).cloned().collect();
-        Some(Released { version: snapshot.version().clone(), variables })
+        let (version, causes) = (snapshot.version().clone(), snapshot.causes().to_vec());
+        Some(Released { version, causes, variables })
     }
 }
 
@@ -51,6 +55,11 @@ impl Released {
     /// The generation that it is of.
     pub fn version(&self) -> &Version {
         &self.version
+    }
+
+    /// What led to it.
+    pub fn causes(&self) -> &[Cause] {
+        &self.causes
     }
 
     /// The variables, in schema order.

@@ -26,6 +26,8 @@ pub struct Terms<'a> {
     pub process: &'a Environment,
     /// Names alone are judged.
     pub names_only: bool,
+    /// Findings quote no values, not even plain ones.
+    pub value_free: bool,
     /// Variables that somebody gave up by name: their being missing is accepted.
     pub forgotten: &'a [Key],
 }
@@ -80,6 +82,7 @@ pub fn judge(terms: Terms<'_>, given: &[Given<'_>], passed_over: &[SourceName]) 
         environment: terms.environment,
         service: terms.service,
         names_only: terms.names_only,
+        value_free: terms.value_free,
         unread: &unread,
         forgotten: terms.forgotten,
     };

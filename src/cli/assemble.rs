@@ -183,6 +183,7 @@ impl Setup {
             process: &self.process,
             names_only,
             forgotten: &[],
+            value_free: false,
         };
         let mut judged = judge(terms, &given, &self.passed_over);
         self.withdraw_impossible_fixes(&mut judged.verdict.findings);

@@ -28,7 +28,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::assemble::Request;
 use crate::failure::{Failure, Fault, exit};
-use crate::process::Hardened;
+use crate::process::{Hardened, Helper};
 use output::Terminal;
 
 /// A path that may be empty: an empty variable is an unset one.
@@ -176,7 +176,9 @@ enum Command {
 }
 
 /// Parses the arguments, runs the command, gives the exit code.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened) -> u8 {
+pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened, helper: Option<Helper>) -> u8 {
+    // An argument only looked like the command that needs it.
+    drop(helper);
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,

@@ -8,24 +8,31 @@
 //! exists: `linkat` gives EEXIST.)
 //! Invariants: a link, a FIFO, a directory or a device in the target's place is
 //! refused and left alone; what was made from a file's old content replaces that
-//! content only ([`Expected`]); after an error nothing of ours is left behind.
+//! content only ([`Expected`]); after an error nothing of ours is left behind, and
+//! what a kill leaves is known by its name and has no living writer
+//! (`leftovers.rs`).
 //! Must not know: what the content means.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::io::{Read as _, Write as _};
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::unistd::{Gid, Uid};
+use zeroize::Zeroizing;
 
+pub use super::write_error::WriteError;
+
+use super::folder::{Folder, called, errno, kind};
+use super::leftovers::{ATTEMPTS, beside, claim, is_beside};
+use super::rights::Rights;
 use crate::source::file::Stamp;
 
-/// How many random names are tried before giving up.
-const ATTEMPTS: u32 = 8;
+/// How much of an old file is compared at once, at most.
+const BLOCK: usize = 64 * 1024;
 
 /// Who may use the new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +64,16 @@ impl Permissions {
     pub fn with_mode(self, mode: u32) -> Self {
         Self { mode: Some(mode), ..self }
     }
+
+    /// What they come to where this file is replaced.
+    fn over(self, present: Option<&FileStat>) -> Rights {
+        let kept = present.filter(|_| self.keep_owner);
+        Rights {
+            mode: self.mode.or_else(|| present.map(|stat| stat.st_mode & 0o7777)).unwrap_or(0o600),
+            owner: kept.map(|stat| Uid::from_raw(stat.st_uid)),
+            group: kept.map(|stat| Gid::from_raw(stat.st_gid)),
+        }
+    }
 }
 
 /// What must still be in the target's place when the new file takes it.
@@ -82,72 +99,13 @@ impl Expected {
     }
 }
 
-/// Why a file was not replaced. The old one is untouched.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// Something is in the target's place that must not be replaced.
-    #[error("{path} is {what}, so it is not replaced")]
-    NotAFile {
-        /// The target.
-        path: PathBuf,
-        /// What it is: `a symbolic link`.
-        what: &'static str,
-    },
-    /// The path names no file.
-    #[error("{path} names no file")]
-    NoName {
-        /// The target.
-        path: PathBuf,
-    },
-    /// The target's folder is not there.
-    #[error("the folder {path} does not exist")]
-    NoFolder {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Somebody else wrote it since it was read.
-    #[error("{path} changed while it was being mended")]
-    Changed {
-        /// The target.
-        path: PathBuf,
-    },
-    /// A step failed.
-    #[error("{path}: {step} failed: {}", reason.desc())]
-    Step {
-        /// The target, or its folder.
-        path: PathBuf,
-        /// What was being done: `opening the folder`.
-        step: &'static str,
-        /// The kernel's answer.
-        reason: Errno,
-    },
-}
-
-impl WriteError {
-    /// What to do about it.
-    pub fn help(&self) -> String {
-        match self {
-            Self::NotAFile { what: "a symbolic link", .. } => {
-                "name the file that the link points to, or remove the link".into()
-            }
-            Self::NotAFile { .. } | Self::NoName { .. } => "name a file".into(),
-            Self::Changed { .. } => "run it again".into(),
-            Self::NoFolder { .. } => "make it first, or correct the path".into(),
-            Self::Step { reason: Errno::EACCES | Errno::EPERM | Errno::EROFS, .. } => {
-                "see who may write into that folder".into()
-            }
-            Self::Step { reason: Errno::ENOSPC | Errno::EDQUOT, .. } => "make room on that disk".into(),
-            Self::Step { .. } => "see whether that disk is in order".into(),
-        }
-    }
-}
-
 /// Replaces the file at `path`, or creates it.
 ///
 /// Links above the target are followed once, when its folder is opened.
 ///
 /// # Errors
-/// [`WriteError`]; the old file, if there was one, is as it was.
+/// [`WriteError`]; the old file, if there was one, is as it was, but for
+/// [`WriteError::Unsettled`].
 pub fn replace(path: &Path, content: &[u8], permissions: &Permissions) -> Result<(), WriteError> {
     write(path, content, permissions, None)
 }
@@ -166,46 +124,51 @@ pub fn replace_expected(
     write(path, content, permissions, Some(expected))
 }
 
+/// Removes what writers of this file left when they were killed. A living one
+/// keeps its own.
+///
+/// # Errors
+/// [`WriteError`], where the folder cannot be opened.
+pub fn clean(path: &Path) -> Result<(), WriteError> {
+    let (folder, name) = split(path)?;
+    let ours = Rights { mode: 0, owner: None, group: None };
+    sweep(&Folder::follow(folder)?, name, ours);
+    Ok(())
+}
+
+/// [`clean`] in an open folder. What cannot be removed is for the next time.
+pub(super) fn sweep(folder: &Folder, name: &OsStr, rights: Rights) {
+    folder.sweep(rights, |candidate, kind| kind == SFlag::S_IFREG && is_beside(candidate, name));
+}
+
 fn write(
     path: &Path,
     content: &[u8],
     permissions: &Permissions,
     expected: Option<Expected>,
 ) -> Result<(), WriteError> {
+    let (folder, name) = split(path)?;
+    let folder = Folder::follow(folder)?;
+    let target = Target { folder: &folder, name, path };
+    let present = target.look()?;
+    target.put(content, permissions.over(present.as_ref()), expected)
+}
+
+/// The folder and the name of a path.
+pub(super) fn split(path: &Path) -> Result<(&Path, &OsStr), WriteError> {
     let name = path.file_name().ok_or_else(|| WriteError::NoName { path: path.into() })?;
-    let parent = match path.parent() {
+    let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let folder = nix::fcntl::open(parent, flags, Mode::empty()).map_err(|reason| match reason {
-        Errno::ENOENT => WriteError::NoFolder { path: parent.into() },
-        reason => WriteError::Step { path: parent.into(), step: "opening the folder", reason },
-    })?;
-    let target = Target { folder, name, path };
-    let present = target.look()?;
-    let (file, temporary) = target.create()?;
-    let written = target.fill(&file, content, permissions, present.as_ref()).and_then(|()| {
-        if let Some(expected) = expected
-            && !expected.is(target.look()?.as_ref())
-        {
-            return Err(WriteError::Changed { path: path.into() });
-        }
-        renameat(&target.folder, temporary.as_os_str(), &target.folder, name)
-            .map_err(|reason| target.failed("renaming the new file", reason))
-    });
-    if let Err(error) = written {
-        // The first error is the one that matters.
-        let _left = unlinkat(&target.folder, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
-        return Err(error);
-    }
-    nix::unistd::fsync(&target.folder).map_err(|reason| target.failed("syncing the folder", reason))
+    Ok((folder, name))
 }
 
-struct Target<'a> {
-    folder: OwnedFd,
-    name: &'a OsStr,
-    path: &'a Path,
+/// A name in an open folder, and the path to print.
+pub(super) struct Target<'a> {
+    pub(super) folder: &'a Folder,
+    pub(super) name: &'a OsStr,
+    pub(super) path: &'a Path,
 }
 
 impl Target<'_> {
@@ -214,72 +177,121 @@ impl Target<'_> {
     }
 
     /// What is in the target's place, if it may be replaced.
-    fn look(&self) -> Result<Option<FileStat>, WriteError> {
-        let stat = match fstatat(&self.folder, self.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(reason) => return Err(self.failed("looking at the old file", reason)),
+    pub(super) fn look(&self) -> Result<Option<FileStat>, WriteError> {
+        let present =
+            self.folder.look(self.name).map_err(|reason| self.failed("looking at the old file", reason))?;
+        match present.and_then(|stat| called(kind(&stat))) {
+            Some(what) => Err(WriteError::NotAFile { path: self.path.into(), what }),
+            None => Ok(present),
+        }
+    }
+
+    /// Whether these bytes are there already. A file that cannot be read has others.
+    pub(super) fn holds(&self, present: &FileStat, content: &[u8]) -> Result<bool, WriteError> {
+        if usize::try_from(present.st_size) != Ok(content.len()) {
+            return Ok(false);
+        }
+        let file = match self.folder.file(self.name) {
+            Ok(file) => file,
+            Err(Errno::ENOENT | Errno::EACCES | Errno::ELOOP) => return Ok(false),
+            Err(reason) => return Err(self.failed("opening the old file", reason)),
         };
-        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-        let what = match kind {
-            SFlag::S_IFREG => return Ok(Some(stat)),
-            SFlag::S_IFLNK => "a symbolic link",
-            SFlag::S_IFDIR => "a directory",
-            SFlag::S_IFIFO => "a named pipe",
-            SFlag::S_IFSOCK => "a socket",
-            _ => "a device",
-        };
-        Err(WriteError::NotAFile { path: self.path.into(), what })
+        Ok(has(file, content).unwrap_or(false))
+    }
+
+    /// Puts a new file in the target's place.
+    pub(super) fn put(
+        &self,
+        content: &[u8],
+        rights: Rights,
+        expected: Option<Expected>,
+    ) -> Result<(), WriteError> {
+        let temporary = self.create()?;
+        self.fill(&temporary.file, content, rights)?;
+        // Looked at last of all: what must not be replaced may have come meanwhile.
+        let present = self.look()?;
+        if expected.is_some_and(|expected| !expected.is(present.as_ref())) {
+            return Err(WriteError::Changed { path: self.path.into() });
+        }
+        renameat(self.folder, temporary.name.as_os_str(), self.folder, self.name)
+            .map_err(|reason| self.failed("renaming the new file", reason))?;
+        temporary.keep();
+        self.folder.sync().map_err(|reason| WriteError::Unsettled { path: self.path.into(), reason })
     }
 
     /// A new file under a name that nobody can guess.
-    fn create(&self) -> Result<(File, OsString), WriteError> {
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let mut last = Errno::EEXIST;
+    fn create(&self) -> Result<Temporary<'_>, WriteError> {
+        let failed = |reason| self.failed("creating a file beside it", reason);
         for _ in 0..ATTEMPTS {
-            let random = getrandom::u64().map_err(|_| self.failed("choosing a random name", Errno::EIO))?;
-            let mut name = OsString::from(".");
-            name.push(self.name);
-            name.push(format!(".{random:016x}"));
-            match openat(&self.folder, name.as_os_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
-                Ok(descriptor) => return Ok((File::from(descriptor), name)),
-                Err(Errno::EEXIST) => {}
-                Err(Errno::ENAMETOOLONG) => {
-                    return Err(self.failed("creating a file beside it", Errno::ENAMETOOLONG));
-                }
-                Err(reason) => {
-                    last = reason;
-                    break;
-                }
+            let name = beside(self.name).map_err(failed)?;
+            let file = match create(self.folder, &name) {
+                Ok(file) => file,
+                Err(Errno::EEXIST) => continue,
+                Err(reason) => return Err(failed(reason)),
+            };
+            let temporary = Temporary { folder: self.folder, name, file };
+            if claim(&temporary.file).map_err(|error| failed(errno(&error)))? {
+                return Ok(temporary);
             }
         }
-        Err(self.failed("creating a file beside it", last))
+        Err(failed(Errno::EEXIST))
     }
 
-    fn fill(
-        &self,
-        mut file: &File,
-        content: &[u8],
-        permissions: &Permissions,
-        present: Option<&FileStat>,
-    ) -> Result<(), WriteError> {
-        if let Some(stat) = present.filter(|_| permissions.keep_owner) {
-            let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-            if owner != Uid::effective() || group != Gid::effective() {
-                fchown(file.as_fd(), Some(owner), Some(group))
-                    .map_err(|reason| self.failed("keeping the owner", reason))?;
-            }
-        }
-        let kept = present.map_or(0o600, |stat| stat.st_mode & 0o7777);
-        let mode = Mode::from_bits_truncate(permissions.mode.unwrap_or(kept));
-        fchmod(file.as_fd(), mode).map_err(|reason| self.failed("setting the mode", reason))?;
+    /// Writes a new file whole: who may use it, then the bytes, then the disk.
+    pub(super) fn fill(&self, mut file: &File, content: &[u8], rights: Rights) -> Result<(), WriteError> {
+        rights.give(file, self.path)?;
         file.write_all(content).map_err(|error| self.failed("writing", errno(&error)))?;
         file.sync_all().map_err(|error| self.failed("syncing", errno(&error)))
     }
 }
 
-fn errno(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+/// A new file (0600) in a folder; nothing may have its name.
+pub(super) fn create(folder: &Folder, name: &OsStr) -> Result<File, Errno> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    openat(folder, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).map(File::from)
+}
+
+/// A file without its own name yet; removed again unless it is kept.
+struct Temporary<'a> {
+    folder: &'a Folder,
+    name: OsString,
+    file: File,
+}
+
+impl Temporary<'_> {
+    /// It has its name.
+    fn keep(mut self) {
+        self.name.clear();
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            // The error that led here is the one that matters.
+            let _left = self.folder.remove(&self.name);
+        }
+    }
+}
+
+/// Compares piece by piece, in one block that is wiped.
+fn has(mut file: File, content: &[u8]) -> std::io::Result<bool> {
+    // One more than there should be shows whether there is more.
+    let mut block = Zeroizing::new(vec![0_u8; content.len().saturating_add(1).min(BLOCK)]);
+    let mut rest = content;
+    loop {
+        let count = match file.read(&mut block) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if count == 0 {
+            return Ok(rest.is_empty());
+        }
+        match block.get(..count).and_then(|piece| rest.strip_prefix(piece)) {
+            Some(after) => rest = after,
+            None => return Ok(false),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,11 +7,19 @@
 //! Must not know: policy; where values come from.
 
 pub mod config;
+pub mod directory;
 pub mod encode;
+pub mod env_file;
 pub mod file;
+mod folder;
+pub mod hook;
+mod leftovers;
+mod rights;
+mod write_error;
 
 use crate::access::Released;
 use crate::model::finding::Code;
+use write_error::WriteError;
 
 /// What became of one generation at a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +35,17 @@ pub trait Delivery: Send {
     /// Puts what was released in the place of what is there.
     ///
     /// # Errors
-    /// [`DeliveryError`]; what was there is untouched.
+    /// [`DeliveryError`]. Readers still see all of the old or, where only what
+    /// follows the exchange failed, all of the new; then the next success says
+    /// [`Outcome::Changed`], so that nobody is left untold.
     fn deliver(&mut self, released: &Released) -> Result<Outcome, DeliveryError>;
+
+    /// Removes what an earlier process left when it was killed. To be called once,
+    /// before the first delivery.
+    ///
+    /// # Errors
+    /// [`DeliveryError`], where the place cannot be looked at.
+    fn clean(&mut self) -> Result<(), DeliveryError>;
 }
 
 /// Why a delivery failed. Value-free.
@@ -41,4 +58,10 @@ pub struct DeliveryError {
     pub message: String,
     /// What to do.
     pub help: String,
+}
+
+impl From<WriteError> for DeliveryError {
+    fn from(error: WriteError) -> Self {
+        Self { code: None, message: error.to_string(), help: error.help() }
+    }
 }

@@ -23,6 +23,8 @@ pub struct Discretion<'a> {
     schema: &'a Schema,
     /// Value to the name that holds it.
     secrets: HashMap<&'a str, &'a Key>,
+    /// Whether no value at all may be shown.
+    total: bool,
 }
 
 impl<'a> Discretion<'a> {
@@ -39,7 +41,14 @@ impl<'a> Discretion<'a> {
                 secrets.insert(winner.value.expose(), key);
             }
         }
-        Self { schema, secrets }
+        Self { schema, secrets, total: false }
+    }
+
+    /// The same, and hides every value: where no person asked, nobody knows who
+    /// reads.
+    #[must_use]
+    pub fn total(self, total: bool) -> Self {
+        Self { total, ..self }
     }
 
     /// Whether a name is that of a secret variable, or was.
@@ -55,8 +64,9 @@ impl<'a> Discretion<'a> {
     /// Whether a text must not be shown, whatever it is the value of.
     pub fn hides_text(&self, text: &str) -> bool {
         let bare = text.trim_matches(['"', '\'']);
-        // An open quote swallows the lines that follow, whoever's they are.
-        text.contains(['\n', '\r'])
+        self.total
+            // An open quote swallows the lines that follow, whoever's they are.
+            || text.contains(['\n', '\r'])
             || text.contains("\\n")
             || self.secrets.contains_key(text)
             || looks_like_secret(bare).is_some()
@@ -69,7 +79,7 @@ impl<'a> Discretion<'a> {
     /// is one, whatever a schema calls it: a change of the schema must not print what
     /// only CI's login can read.
     pub fn hides(&self, entry: &Entry) -> bool {
-        if matches!(entry.origin.location, Location::Field { .. }) {
+        if self.total || matches!(entry.origin.location, Location::Field { .. }) {
             return true;
         }
         let made_from = |key: &Key| self.schema.var(key).is_none_or(|var| var.secret);

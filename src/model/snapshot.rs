@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use super::key::Key;
+use super::key::{Key, SourceName};
 use super::validate::{Delivered, Validated};
 
 /// Which generation of which daemon: `7f3a.42`. Generations count from 1 and
@@ -49,14 +49,30 @@ impl fmt::Display for Version {
 pub struct Snapshot {
     version: Version,
     since: SystemTime,
+    causes: Vec<Cause>,
     variables: Vec<Delivered>,
+}
+
+/// A change that led to a generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The source that changed.
+    pub source: SourceName,
+    /// When that was noticed.
+    pub noticed: Instant,
 }
 
 impl Snapshot {
     /// What validated, without what is withheld (`stale = "refuse"`).
-    pub fn new(version: Version, since: SystemTime, validated: &Validated, withheld: &BTreeSet<Key>) -> Self {
+    pub fn new(
+        version: Version,
+        since: SystemTime,
+        causes: Vec<Cause>,
+        validated: &Validated,
+        withheld: &BTreeSet<Key>,
+    ) -> Self {
         let given = validated.variables().iter().filter(|delivered| !withheld.contains(&delivered.key));
-        Self { version, since, variables: given.cloned().collect() }
+        Self { version, since, causes, variables: given.cloned().collect() }
     }
 
     /// Which one it is.
@@ -67,6 +83,11 @@ impl Snapshot {
     /// When it was published.
     pub fn since(&self) -> SystemTime {
         self.since
+    }
+
+    /// What led to it.
+    pub fn causes(&self) -> &[Cause] {
+        &self.causes
     }
 
     /// Its variables, in schema order.

@@ -2,7 +2,8 @@
 //!
 //! Owns: what the kernel is asked to do to this process and to its one child.
 //! `program` becomes another program; `child` runs one beside us and follows it;
-//! `interrupt` holds back what ends us.
+//! `helper` is a process set aside before hardening, which runs programs without
+//! it; `pidfd` signals somebody else's; `interrupt` holds back what ends us.
 //! Invariants: hardening runs before any thread and before any value is read;
 //! what it changed that a program would inherit is put back before that runs; a
 //! panic says where, never with what.
@@ -13,11 +14,16 @@
     reason = "what the standard library and nix cannot do; each block says why it is sound"
 )]
 
+mod adopted;
 mod child;
+pub mod helper;
 mod interrupt;
+pub mod pidfd;
 mod program;
 
+pub use adopted::reap_adopted;
 pub use child::{Child, Event, Found, LISTENED};
+pub use helper::{Helper, HelperHandle};
 pub use interrupt::Interrupts;
 pub use program::{ExecError, become_program};
 
@@ -64,6 +70,17 @@ pub struct Hardened {
 /// Failures are not fatal here: a sandbox may forbid the calls; `doctor`
 /// reports what is in force.
 pub fn harden() -> Hardened {
+    say_only_where_it_panics();
+    let _unsupported = nix::sys::prctl::set_dumpable(false);
+    let core_limit = getrlimit(Resource::RLIMIT_CORE).ok();
+    if let Some((_, hard)) = core_limit {
+        let _forbidden = setrlimit(Resource::RLIMIT_CORE, 0, hard);
+    }
+    Hardened { core_limit }
+}
+
+/// Makes a panic say where, never with what.
+fn say_only_where_it_panics() {
     std::panic::set_hook(Box::new(|panic| {
         // The payload may quote a value (a slice error prints the text), so
         // only the place is said.
@@ -71,12 +88,6 @@ pub fn harden() -> Hardened {
         let text = format!("dlconf: internal error{place}; please report it with the command you ran\n");
         let _closed = std::io::stderr().lock().write_all(text.as_bytes());
     }));
-    let _unsupported = nix::sys::prctl::set_dumpable(false);
-    let core_limit = getrlimit(Resource::RLIMIT_CORE).ok();
-    if let Some((_, hard)) = core_limit {
-        let _forbidden = setrlimit(Resource::RLIMIT_CORE, 0, hard);
-    }
-    Hardened { core_limit }
 }
 
 /// Puts back what a program would inherit. (exec itself makes it dumpable again.)

@@ -9,7 +9,9 @@ static ALLOCATOR: dlconf::model::secret::WipingAllocator = dlconf::model::secret
 
 mod bao;
 mod check;
+mod crash;
 mod datalens;
+mod deliveries;
 mod dev;
 mod docs;
 mod doctor;
@@ -22,7 +24,9 @@ mod hostile;
 mod init;
 mod leaks;
 mod memory_scan;
+mod on_change;
 mod program;
+mod released;
 mod reports;
 mod run;
 mod settings;

@@ -32,6 +32,8 @@ pub struct Question<'a> {
     pub service: Option<&'a str>,
     /// Judge presence from names alone; values are not looked at.
     pub names_only: bool,
+    /// Whether no finding may quote a value, not even a plain one.
+    pub value_free: bool,
     /// Sources that were not read: what is unset may be there.
     pub unread: &'a [Unread],
     /// Variables that a person gave up by name: that one of them is missing only
@@ -126,7 +128,7 @@ pub fn validate(schema: &Schema, resolution: &Resolution, question: Question<'_>
         findings: Vec::new(),
         unjudged: Vec::new(),
         flagged: BTreeMap::new(),
-        discretion: Discretion::new(schema, resolution),
+        discretion: Discretion::new(schema, resolution).total(question.value_free),
     };
     judge.environment_differs();
     for var in &schema.vars {

@@ -33,8 +33,14 @@ fn judge<'q>(
     let places = vec![Place { label: ".env".into(), mode: Some(0o600) }];
     let layer = Layer { source, places, offers: parsed.offers, remarks: Vec::new() };
     let resolution = resolve([&layer], &|_| None);
-    let mut question =
-        Question { environment, service: None, names_only: false, unread: &[], forgotten: &[] };
+    let mut question = Question {
+        environment,
+        service: None,
+        names_only: false,
+        value_free: false,
+        unread: &[],
+        forgotten: &[],
+    };
     ask(&mut question);
     let verdict = validate(&schema, &resolution, question);
     let mut told: Vec<String> = verdict
@@ -253,8 +259,14 @@ fn open_files_with_secrets() {
         let places = vec![Place { label: ".env".into(), mode }];
         let layer = Layer { source, places, offers: parsed.offers, remarks: Vec::new() };
         let resolution = resolve([&layer], &|_| None);
-        let question =
-            Question { environment, service: None, names_only: false, unread: &[], forgotten: &[] };
+        let question = Question {
+            environment,
+            service: None,
+            names_only: false,
+            value_free: false,
+            unread: &[],
+            forgotten: &[],
+        };
         let verdict = validate(&schema, &resolution, question);
         verdict.findings.iter().map(|f| format!("{} {}", f.code, f.severity.as_str())).collect::<Vec<_>>()
     };
@@ -353,6 +365,7 @@ fn every_secret_of_an_open_file_counts() {
             environment: "production",
             service: None,
             names_only: false,
+            value_free: false,
             unread: &[],
             forgotten: &[],
         };
@@ -360,4 +373,21 @@ fn every_secret_of_an_open_file_counts() {
             validate(&schema, &resolution, question).findings.iter().map(|f| f.code).collect();
         assert!(codes.contains(&Code::WidePermissions), "{env}: {codes:?}");
     }
+}
+
+#[test]
+fn no_finding_quotes_any_value_where_nobody_asked() {
+    let schema = "[var.P]\ntype = \"port\"\n[var.D]\ntype = \"duration\"\nreplaces = [\"OLD_D\"]\n\
+                  [var.S]\ntype = \"string\"\npattern = \"x+\"\n[var.I]\ntype = \"int\"\non_invalid = \"fail\"\n\
+                  [var.E]\ntype = \"enum\"\nvalues = [\"a\"]\n[var.J]\ntype = \"json\"\n[var.U]\ntype = \"url\"\n\
+                  [var.R]\ntype = \"string\"\n";
+    let env = "P=canary1\nOLD_D=7d77canary\nS=canary\nI=1canary\nE=canary\nJ=canary\nU=canary\nR='a${NOWHERE}canary'\n\
+               TYPO=canary\nAPP_ENV=canary\n";
+    let (told, verdict) = judge(schema, env, "production", |question| question.value_free = true);
+    assert!(told.len() >= 8, "{told:?}");
+    for finding in &verdict.findings {
+        assert!(!format!("{finding:?}").contains("canary"), "{finding:#?}");
+    }
+    let (_, quoting) = judge(schema, env, "production", |_| {});
+    assert!(format!("{:?}", quoting.findings).contains("canary"), "this test finds nothing");
 }

@@ -86,7 +86,7 @@ impl Judge<'_> {
         if let Some(fallback) = var.fallback.as_ref().filter(|_| renamed.is_none()) {
             finding.notes.push(format!("without it, {} uses {fallback}", self.schema.program));
         }
-        if empty.is_none() && self.question.forgotten.contains(&var.key) {
+        if self.question.forgotten.contains(&var.key) {
             finding.severity = Severity::Warning;
             finding.notes.push("somebody gave it up: dlconf forget".into());
         }

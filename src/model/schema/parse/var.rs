@@ -15,8 +15,13 @@ use crate::model::schema::{Generate, GenerateEncoding, Glob, Presence, Rotation,
 
 /// Findings that no variable can silence: what they are about is delivered, or
 /// cannot be, whatever the variable's owner thinks.
-const NEVER_SILENT: [Code; 4] =
-    [Code::EnvironmentDiffers, Code::SourceUnreachable, Code::NotPermitted, Code::NotRepresentable];
+const NEVER_SILENT: [Code; 5] = [
+    Code::EnvironmentDiffers,
+    Code::SourceUnreachable,
+    Code::NotPermitted,
+    Code::Stale,
+    Code::NotRepresentable,
+];
 
 /// Slots of a ring that does not say.
 const DEFAULT_SLOTS: u32 = 9;

@@ -1,0 +1,108 @@
+//! What a gate lets out, the way it gets there: schema, resolution, validation,
+//! snapshot. And the places where deliveries are tried.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use dlconf::access::{Gate, Released, Selection};
+use dlconf::delivery::config::{DeliveryConfig, DeliveryKind, FileAccess};
+use dlconf::delivery::encode::Format;
+use dlconf::model::key::{Key, SourceName};
+use dlconf::model::layer::{Layer, Offer};
+use dlconf::model::origin::{Location, Origin};
+use dlconf::model::resolve::resolve;
+use dlconf::model::schema::parse::parse;
+use dlconf::model::secret::SecretValue;
+use dlconf::model::snapshot::{Snapshot, Version};
+use dlconf::model::validate::{Question, validate};
+
+/// One generation with exactly these variables, and their names.
+pub(crate) fn published(
+    values: &[(&str, &str)],
+) -> (tokio::sync::watch::Sender<Option<Arc<Snapshot>>>, BTreeSet<Key>) {
+    let mut schema = String::from(
+        "schema_version = 1\nname = \"test\"\nservices = [\"web\"]\n\
+         environments = { variable = \"APP_ENV\", names = [\"development\", \"production\"] }\n\
+         [var.APP_ENV]\ntype = \"string\"\nrequired = false\n",
+    );
+    for (key, _) in values {
+        schema.push_str(&format!("[var.{key}]\ntype = \"string\"\n"));
+    }
+    let schema = parse("s.toml", &schema).unwrap_or_else(|mistakes| panic!("{mistakes:#?}")).schema;
+    let source = SourceName::new("test");
+    let offer = |(key, value): &(&str, &str)| Offer {
+        key: Key::new(key).unwrap(),
+        value: SecretValue::from(*value).into(),
+        origin: Origin {
+            source: source.clone(),
+            location: Location::Named("test".into()),
+            revision: None,
+            modified: None,
+        },
+        excerpt: None,
+    };
+    let offers = values.iter().map(offer).collect();
+    let layer = Layer { source: source.clone(), places: Vec::new(), offers, remarks: Vec::new() };
+    let resolution = resolve([&layer], &|_| None);
+    let question = Question {
+        environment: "production",
+        service: None,
+        names_only: false,
+        unread: &[],
+        forgotten: &[],
+        value_free: false,
+    };
+    let validated = validate(&schema, &resolution, question).outcome.unwrap();
+    let version = Version::new("test".into(), 1);
+    let snapshot = Snapshot::new(version, SystemTime::UNIX_EPOCH, Vec::new(), &validated, &BTreeSet::new());
+    let granted = values.iter().map(|(key, _)| Key::new(key).unwrap()).collect();
+    (tokio::sync::watch::Sender::new(Some(Arc::new(snapshot))), granted)
+}
+
+/// What a gate lets out of one generation with exactly these variables.
+pub(crate) fn released(values: &[(&str, &str)]) -> Released {
+    let (publisher, granted) = published(values);
+    let released = Gate::new(publisher.subscribe()).release(&granted).unwrap();
+    assert_eq!(released.variables().len(), values.len());
+    released
+}
+
+/// A delivery as the settings would have it: mode 0440, ours.
+pub(crate) fn config(kind: DeliveryKind, path: &Path) -> DeliveryConfig {
+    DeliveryConfig {
+        name: "test".into(),
+        kind,
+        path: path.into(),
+        label: path.display().to_string(),
+        access: FileAccess { mode: 0o440, owner: None, group: None },
+        create_dirs: false,
+        vars: Selection::everything(),
+        on_change: None,
+    }
+}
+
+pub(crate) fn env_file(path: &Path) -> DeliveryConfig {
+    config(DeliveryKind::EnvFile { format: Format::Json }, path)
+}
+
+pub(crate) fn directory(path: &Path) -> DeliveryConfig {
+    config(DeliveryKind::Directory, path)
+}
+
+/// An empty folder, in memory where the system has such a place: what is tried
+/// here waits for no disk.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// The names in a folder, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
