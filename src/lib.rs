@@ -26,3 +26,4 @@ pub mod settings;
 pub mod source;
 pub mod status;
 pub mod telemetry;
+pub mod visible;

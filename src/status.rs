@@ -61,6 +61,17 @@ pub struct SourceStatus {
     pub offers: usize,
     /// What is wrong with it.
     pub faults: Vec<FindingStatus>,
+    /// What it was lent.
+    pub leases: Vec<LeaseStatus>,
+}
+
+/// Something that a source was lent and keeps alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Where: `vault:database/creds/datalens`.
+    pub path: String,
+    /// Seconds until it ends unless it is renewed; none where that is not known.
+    pub ttl_seconds: Option<u64>,
 }
 
 /// How a source is.
@@ -95,6 +106,8 @@ pub struct VariableStatus {
     /// Seconds since the value was written, where the source tells; else since
     /// this daemon first saw it.
     pub age_seconds: Option<u64>,
+    /// The deliveries that may have it.
+    pub deliveries: Vec<String>,
 }
 
 /// How a variable is.

@@ -9,10 +9,10 @@ use super::{Style, hang, plural, to_json, visible};
 use crate::protections::{Force, Name, Protection};
 use crate::source::{Observation, State};
 
-const GOOD: Paint = AnsiColor::Green.on_default();
-const DOUBTFUL: Paint = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
-const BAD: Paint = AnsiColor::BrightRed.on_default().effects(Effects::BOLD);
-const STRONG: Paint = Paint::new().effects(Effects::BOLD);
+pub(super) const GOOD: Paint = AnsiColor::Green.on_default();
+pub(super) const DOUBTFUL: Paint = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
+pub(super) const BAD: Paint = AnsiColor::BrightRed.on_default().effects(Effects::BOLD);
+pub(super) const STRONG: Paint = Paint::new().effects(Effects::BOLD);
 
 /// The widest word for a state.
 const STATE: usize = "unreadable".len();

@@ -16,11 +16,11 @@ pub mod json;
 pub mod junit;
 pub mod mistake;
 pub mod sarif;
+pub mod status;
 pub mod text;
-mod visible;
 mod wrap;
 
-pub use visible::visible;
+pub use crate::visible::visible;
 pub(crate) use wrap::hang;
 
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use std::sync::Arc;
 use crate::model::finding::{Code, Finding, Severity};
 use crate::model::key::Key;
 use crate::model::origin::{Location, Span};
+use crate::visible;
 
 /// The path of a schema that no file holds. Formats that link to files do not
 /// link to it.

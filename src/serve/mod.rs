@@ -1,9 +1,20 @@
 //! Answering: the ops port, and the socket of the daemon's own user.
 //!
-//! Owns: listening, deadlines of connections, who asks. Must not know: values
-//! (the ops port never sees one), sources, deliveries.
+//! Owns: listening (`bind`, `listen`), deadlines of connections, who asks; the
+//! ops port (`ops`, `page`), and the socket (`control`, `problem`). Must not know:
+//! values (the ops port never sees one), sources, deliveries.
 
+mod bind;
 pub mod config;
+pub mod control;
+mod listen;
+pub mod ops;
+pub mod page;
+mod patience;
+pub mod problem;
+
+pub use bind::{BindError, Bound};
+pub use listen::{Limits, Peer};
 
 use async_trait::async_trait;
 

@@ -2,8 +2,13 @@
 //! metrics.
 //!
 //! Owns: the list of what can happen ([`Event`]), its words (`log`) and its
-//! numbers (`metrics`). Invariant: events are value-free by their types.
+//! numbers (`metrics`). Invariants: events are value-free by their types; text
+//! from outside cannot steer what shows a line.
 //! Must not know: who listens to the numbers; values.
+
+pub mod log;
+pub mod metrics;
+mod spool;
 
 use std::time::Duration;
 
@@ -12,7 +17,7 @@ use crate::model::key::{Key, SourceName};
 use crate::model::snapshot::Version;
 
 /// How much an event weighs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// For `-v`.
     Debug,
@@ -22,6 +27,18 @@ pub enum Level {
     Warning,
     /// Something failed.
     Error,
+}
+
+impl Level {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// Something in words: a finding, a fault. Value-free.
@@ -41,6 +58,10 @@ pub struct Words {
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each variant's line says what its fields are")]
 pub enum Event {
+    /// It begins: its release, and what it is for.
+    Started { environment: String, service: Option<String>, schema: String, settings: Option<String> },
+    /// A valid generation was published and every delivery has had one.
+    Ready { version: Option<Version> },
     /// It listens: `the ops port`, `127.0.0.1:9470`.
     Listening { what: &'static str, at: String },
     /// A generation was published; `changed` names those that are other, new or
@@ -51,7 +72,8 @@ pub enum Event {
     /// A source was read: whole, or with faults.
     Fetched { source: SourceName, ok: bool },
     /// A source cannot be read, or not whole; told once for each new set of faults.
-    SourceDown { source: SourceName, faults: Vec<Words> },
+    /// `holds`: it gave something before.
+    SourceDown { source: SourceName, faults: Vec<Words>, holds: bool },
     /// A source that was down is up.
     SourceUp { source: SourceName },
     /// A source was not confirmed for longer than it may be (DLC052).
@@ -74,14 +96,44 @@ pub enum Event {
     ReloadRefused { faults: Vec<Words> },
     /// Somebody was refused on the socket.
     Denied { what: &'static str, detail: String },
+    /// A connection was closed as it came: so many are open already.
+    TurnedAway { what: &'static str },
+    /// No connection can be accepted for the moment: `too many open files`.
+    CannotAccept { what: &'static str, reason: &'static str },
     /// A request was answered.
     Answered { route: &'static str, status: u16, took: Duration },
-    /// It ends, and why.
-    Stopping { why: String },
+    /// It ends, and why; `failed`: nobody told it to.
+    Stopping { why: String, failed: bool },
 }
 
 /// Who is told of events.
 pub trait Listener: Send + Sync {
     /// Something happened.
     fn tell(&self, event: Event);
+}
+
+/// The one listener of a daemon: a line and the numbers of each event.
+#[derive(Debug)]
+pub struct Telemetry {
+    log: log::Log,
+    metrics: metrics::Metrics,
+}
+
+impl Telemetry {
+    /// With nothing counted yet.
+    pub fn new(log: log::Log) -> Self {
+        Self { log, metrics: metrics::Metrics::new() }
+    }
+
+    /// The numbers.
+    pub fn metrics(&self) -> &metrics::Metrics {
+        &self.metrics
+    }
+}
+
+impl Listener for Telemetry {
+    fn tell(&self, event: Event) {
+        self.metrics.count(&event);
+        self.log.write(&event);
+    }
 }

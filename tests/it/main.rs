@@ -29,6 +29,7 @@ mod program;
 mod released;
 mod reports;
 mod run;
+mod serve;
 mod settings;
 mod settings_vault;
 mod vault;

@@ -141,8 +141,8 @@ pub(super) const STALE: Explanation = Explanation {
     example: r#"[var.JWT_SECRET]
 stale = "refuse""#,
     fix: "Restore the source: `dlconf status` shows since when it has been silent, `dlconf doctor` why.",
-    silence: "Raise `max_age` in the settings if the value may live longer, or `allow = { DLC052 = \"reason\" }` \
-        on the variable. In development it only warns.",
+    silence: "It is about a source, so no variable can silence it. Raise the source's `max_age` in the \
+        settings if what it gives may live longer. In development it only warns.",
 };
 
 pub(super) const NOT_VERIFIED: Explanation = Explanation {

@@ -24,7 +24,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 
 /// As [`visible`], and where a stretch of characters of `text` is found in the
 /// result, in bytes. A stretch beyond the text ends with the text.
-pub(super) fn visible_marked(text: &str, mark: Range<usize>) -> (String, Range<usize>) {
+pub(crate) fn visible_marked(text: &str, mark: Range<usize>) -> (String, Range<usize>) {
     let mut shown = String::with_capacity(text.len());
     let (mut start, mut end) = (None, None);
     for (index, c) in text.chars().enumerate() {
@@ -56,7 +56,7 @@ fn begins_command(text: &str) -> bool {
 
 /// JSON text with the same characters written as `\u` escapes: lossless, since
 /// in JSON they only stand inside strings.
-pub(super) fn escape_json(json: &str) -> String {
+pub(crate) fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         if acts(c) || (c == '[' && escaped.ends_with("##")) {

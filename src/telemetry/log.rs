@@ -1,0 +1,391 @@
+//! Events in words: one line each, for people or for machines.
+//!
+//! Owns: the words. Invariants: a line is one line, whatever its parts hold;
+//! what repeats for as long as somebody insists is said once a minute.
+//! Must not know: values; who reads.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use super::spool::Spool;
+use super::{Event, Level, Words};
+use crate::model::finding::Code;
+use crate::model::key::Key;
+use crate::visible::{escape_json, visible};
+
+/// How many faults a line of text names. The status names all.
+const NAMED: usize = 8;
+/// How many variables.
+const KEYS: usize = 12;
+/// How often a crowd is spoken of.
+const CROWD: Duration = Duration::from_mins(1);
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `dlconf: published 7f3a.42`.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Writes events that weigh enough.
+pub struct Log {
+    format: Format,
+    least: Level,
+    out: Mutex<Out>,
+}
+
+struct Out {
+    writer: Box<dyn Write + Send>,
+    /// When each of what repeats was last said.
+    crowd: [Option<Instant>; 3],
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("format", &self.format)
+            .field("least", &self.least)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// A log that leaves out what weighs less than `least`.
+    pub fn new(format: Format, least: Level, writer: Box<dyn Write + Send>) -> Self {
+        Self { format, least, out: Mutex::new(Out { writer, crowd: [None; 3] }) }
+    }
+
+    /// A log whose reader holds up nobody: what it does not read is counted.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn spooled(format: Format, least: Level, writer: impl Write + Send + 'static) -> io::Result<Self> {
+        let tell_loss = move |lost| {
+            let message = format!("{lost} lines of this log were lost: nobody read them in time");
+            Line::new(Level::Warning, "lines_lost", message, json!({ "lines": lost })).written(format)
+        };
+        Ok(Self::new(format, least, Box::new(Spool::new(writer, tell_loss)?)))
+    }
+
+    /// Writes the event's line, if it weighs enough.
+    pub fn write(&self, event: &Event) {
+        let line = Line::of(event);
+        if line.level < self.least {
+            return;
+        }
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let repeats = match event {
+            Event::TurnedAway { .. } => Some(0),
+            Event::CannotAccept { .. } => Some(1),
+            Event::Denied { .. } => Some(2),
+            _ => None,
+        };
+        if let Some(told) = repeats.and_then(|which| out.crowd.get_mut(which)) {
+            let now = Instant::now();
+            if told.is_some_and(|told| now.duration_since(told) < CROWD) {
+                return;
+            }
+            *told = Some(now);
+        }
+        let text = line.written(self.format);
+        // Nobody reads it: there is nowhere left to say so.
+        let _closed = out.writer.write_all(text.as_bytes()).and_then(|()| out.writer.flush());
+    }
+}
+
+/// An event in words, and its parts by name.
+struct Line {
+    level: Level,
+    event: &'static str,
+    message: String,
+    fields: Map<String, Value>,
+}
+
+impl Line {
+    fn new(level: Level, event: &'static str, message: String, fields: Value) -> Self {
+        let fields = match fields {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        Self { level, event, message, fields }
+    }
+
+    /// The line with its end.
+    fn written(&self, format: Format) -> String {
+        let mut text = match format {
+            Format::Text => self.text(),
+            Format::Json => self.json(SystemTime::now()),
+        };
+        text.push('\n');
+        text
+    }
+
+    fn text(&self) -> String {
+        let weight = match self.level {
+            Level::Debug | Level::Info => "",
+            Level::Warning => "warning: ",
+            Level::Error => "error: ",
+        };
+        format!("dlconf: {weight}{}", visible(&self.message))
+    }
+
+    fn json(&self, now: SystemTime) -> String {
+        let ts = DateTime::<Utc>::from(now).to_rfc3339_opts(SecondsFormat::Millis, true);
+        let line = json!({
+            "ts": ts, "level": self.level.as_str(), "event": self.event, "message": self.message, "fields": self.fields,
+        });
+        escape_json(&line.to_string())
+    }
+
+    fn of(event: &Event) -> Self {
+        use Level::{Debug, Error, Info, Warning};
+        match event {
+            Event::Started { environment, service, schema, settings } => Self::new(
+                Info,
+                "started",
+                format!(
+                    "{} for {environment}, {}; {schema}; {}",
+                    env!("CARGO_PKG_VERSION"),
+                    service
+                        .as_ref()
+                        .map_or_else(|| "all services".to_owned(), |service| format!("service {service}")),
+                    settings.as_deref().unwrap_or("no settings file"),
+                ),
+                json!({
+                    "release": env!("CARGO_PKG_VERSION"), "environment": environment, "service": service,
+                    "schema": schema, "settings": settings,
+                }),
+            ),
+            Event::Ready { version } => {
+                let version = version.as_ref().map(ToString::to_string);
+                let text =
+                    version.as_ref().map_or_else(String::new, |version| format!(": {version} is delivered"));
+                Self::new(Info, "ready", format!("ready{text}"), json!({ "version": version }))
+            }
+            Event::Listening { what, at } => Self::new(
+                Info,
+                "listening",
+                format!("{what} listens at {at}"),
+                json!({ "what": what, "at": at }),
+            ),
+            Event::Published { version, changed } => Self::new(
+                Info,
+                "published",
+                match changed.as_slice() {
+                    [] => format!("published {version}"),
+                    changed => format!("published {version}; changed: {}", names(changed)),
+                },
+                json!({ "version": version.to_string(), "changed": all(changed) }),
+            ),
+            Event::Rejected { findings, holds } => Self::new(
+                Error,
+                "rejected",
+                match holds {
+                    Some(version) => {
+                        format!("the new state is not published, {version} holds: {}", listed(findings))
+                    }
+                    None => format!("nothing can be published yet: {}", listed(findings)),
+                },
+                json!({ "holds": holds.as_ref().map(ToString::to_string), "findings": every(findings) }),
+            ),
+            Event::Fetched { source, ok } => Self::new(
+                Debug,
+                "fetched",
+                format!("source {source} was read{}", if *ok { "" } else { ", with faults" }),
+                json!({ "source": source.as_str(), "ok": ok }),
+            ),
+            Event::SourceDown { source, faults, holds } => Self::new(
+                Error,
+                "source-down",
+                format!(
+                    "source {source} cannot be read{}: {}",
+                    if *holds { ", what it gave before holds" } else { "" },
+                    listed(faults)
+                ),
+                json!({ "source": source.as_str(), "faults": every(faults), "holds": holds }),
+            ),
+            Event::SourceUp { source } => Self::new(
+                Info,
+                "source-up",
+                format!("source {source} can be read again"),
+                json!({ "source": source.as_str() }),
+            ),
+            Event::SourceStale { source, words, withheld } => {
+                let held_back = match withheld.as_slice() {
+                    [] => String::new(),
+                    withheld => format!("; withheld: {}", names(withheld)),
+                };
+                Self::new(
+                    Warning,
+                    "source-stale",
+                    format!("source {source} is older than it may be: {}{held_back}", sentence(words)),
+                    json!({ "source": source.as_str(), "finding": one(words), "withheld": all(withheld) }),
+                )
+            }
+            Event::DeletionHeld { key, source, until_forgotten } => Self::new(
+                Warning,
+                "deletion-held",
+                if *until_forgotten {
+                    format!(
+                        "source {source} deleted {key}, which is required: its value is held (to give it up: dlconf forget {key})"
+                    )
+                } else {
+                    format!("source {source} deleted {key}: its value is held for a minute")
+                },
+                json!({ "key": key.as_str(), "source": source.as_str(), "until_forgotten": until_forgotten }),
+            ),
+            Event::GivenUp { key, source, by_request } => Self::new(
+                Info,
+                "given-up",
+                format!(
+                    "{key}, which source {source} deleted, is given up{}",
+                    if *by_request { " on request" } else { "" }
+                ),
+                json!({ "key": key.as_str(), "source": source.as_str(), "by_request": by_request }),
+            ),
+            Event::Delivered { delivery, version, changed, took } => Self::new(
+                if *changed { Info } else { Debug },
+                "delivered",
+                if *changed {
+                    format!("delivery {delivery} has {version}")
+                } else {
+                    format!("delivery {delivery} has {version}, with the same content as before")
+                },
+                json!({
+                    "delivery": delivery, "version": version.to_string(), "changed": changed,
+                    "took_seconds": took.iter().map(|(source, took)| (source.as_str().to_owned(), json!(took.as_secs_f64()))).collect::<Map<_, _>>(),
+                }),
+            ),
+            Event::DeliveryFailed { delivery, words, again_in } => Self::new(
+                Error,
+                "delivery-failed",
+                format!(
+                    "delivery {delivery} failed, tried again in {:?}: {}",
+                    roughly(*again_in),
+                    sentence(words)
+                ),
+                json!({ "delivery": delivery, "finding": one(words), "again_in_seconds": again_in.as_secs_f64() }),
+            ),
+            Event::Hook { delivery, ok, detail } => Self::new(
+                if *ok { Info } else { Error },
+                "on-change",
+                format!("on_change of delivery {delivery}{}: {detail}", if *ok { "" } else { " failed" }),
+                json!({ "delivery": delivery, "ok": ok, "detail": detail }),
+            ),
+            Event::HookSaid { delivery, line } => Self::new(
+                Info,
+                "on-change-said",
+                format!("on_change of delivery {delivery} says: {line}"),
+                json!({ "delivery": delivery, "line": line }),
+            ),
+            Event::Reloaded => Self::new(
+                Info,
+                "reloaded",
+                "settings and schema were read again and hold".into(),
+                Value::Null,
+            ),
+            Event::ReloadRefused { faults } => Self::new(
+                Error,
+                "reload-refused",
+                format!(
+                    "settings and schema were read again and are refused, the old ones hold: {}",
+                    listed(faults)
+                ),
+                json!({ "faults": every(faults) }),
+            ),
+            Event::Denied { what, detail } => Self::new(
+                Warning,
+                "denied",
+                format!(
+                    "refused: {what}: {detail} (said once a minute; dlconf_access_denied_total counts all)"
+                ),
+                json!({ "what": what, "detail": detail }),
+            ),
+            Event::TurnedAway { what } => Self::new(
+                Warning,
+                "turned-away",
+                format!(
+                    "{what} has as many connections as it takes: those that ask nothing are closed (said once a minute)"
+                ),
+                json!({ "what": what }),
+            ),
+            Event::CannotAccept { what, reason } => Self::new(
+                Error,
+                "cannot-accept",
+                format!(
+                    "{what} can accept no connection for the moment: {reason} (said once a minute; fix: raise the limit of open files, or see what holds them)"
+                ),
+                json!({ "what": what, "reason": reason }),
+            ),
+            Event::Answered { route, status, took } => Self::new(
+                Debug,
+                "answered",
+                format!("{route}: {status}"),
+                json!({ "route": route, "status": status, "took_seconds": took.as_secs_f64() }),
+            ),
+            Event::Stopping { why, failed: false } => Self::new(
+                Info,
+                "stopping",
+                format!("stopping: {why}"),
+                json!({ "why": why, "failed": false }),
+            ),
+            Event::Stopping { why, failed: true } => Self::new(
+                Error,
+                "stopping",
+                format!("the daemon stops: {why} (please report it with the lines before this one)"),
+                json!({ "why": why, "failed": true }),
+            ),
+        }
+    }
+}
+
+/// A time as people read it: nanoseconds say nothing.
+fn roughly(time: Duration) -> Duration {
+    const GRAIN: u128 = 10_000_000;
+    Duration::from_nanos_u128(time.as_nanos().next_multiple_of(GRAIN))
+}
+
+/// `error[DLC001] …` without its weight: `[DLC001] message (place; fix: help)`.
+fn sentence(words: &Words) -> String {
+    let code = words.code.map_or(String::new(), |code| format!("[{code}] "));
+    let help = words.help.as_ref().map(|help| format!("fix: {help}"));
+    let more: Vec<&str> = words.place.as_deref().into_iter().chain(help.as_deref()).collect();
+    let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) };
+    format!("{code}{}{more}", words.message)
+}
+
+fn listed(faults: &[Words]) -> String {
+    let mut parts: Vec<String> = faults.iter().take(NAMED).map(sentence).collect();
+    if faults.len() > NAMED {
+        parts.push(format!("and {} more (dlconf status)", faults.len() - NAMED));
+    }
+    parts.join("; ")
+}
+
+fn names(keys: &[Key]) -> String {
+    let mut parts: Vec<&str> = keys.iter().take(KEYS).map(Key::as_str).collect();
+    let more = format!("{} more", keys.len().saturating_sub(KEYS));
+    if keys.len() > KEYS {
+        parts.push(&more);
+    }
+    parts.join(", ")
+}
+
+fn all(keys: &[Key]) -> Value {
+    keys.iter().map(Key::as_str).collect()
+}
+
+fn every(faults: &[Words]) -> Value {
+    faults.iter().map(one).collect()
+}
+
+fn one(words: &Words) -> Value {
+    json!({ "code": words.code.map(Code::as_str), "message": words.message, "place": words.place, "help": words.help })
+}
