@@ -13,6 +13,7 @@ pub mod access;
 pub mod assemble;
 pub mod broker;
 pub mod cli;
+pub mod daemon;
 pub mod delivery;
 pub mod draft;
 pub mod failure;

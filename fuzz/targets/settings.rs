@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use dlconf::delivery::config::Action;
+use dlconf::serve::config::{Listen, SocketConfig};
 use dlconf::settings::{
     Network, Opened, Settings, SettingsError, SettingsFile, ShownPath, SourceKind, Trust,
 };
@@ -104,7 +106,35 @@ fn reached(settings: &Settings, folder: &Path, trust: Trust, network: Network<'_
             SourceKind::Vault { config, token } => vault(config, *token, folder, trust),
             SourceKind::PassedOver => assert!(matches!(network, Network::Offline)),
         }
+        assert!(!source.max_age.is_zero());
     }
+    daemon(settings, folder, trust);
+}
+
+/// What a daemon is told can be done, and found settings keep it to their folder
+/// and this machine.
+fn daemon(settings: &Settings, folder: &Path, trust: Trust) {
+    let found = trust == Trust::Found;
+    for delivery in &settings.deliveries {
+        inside(&delivery.path, folder, trust);
+        assert!(delivery.path.file_name().is_some() && delivery.access.mode & !0o666 == 0);
+        assert!(!found || delivery.on_change.is_none());
+        if let Some(Action::Exec { argv, timeout }) = delivery.on_change.as_ref().map(|todo| &todo.action) {
+            assert!(argv.first().is_some_and(|program| program.starts_with('/')) && !timeout.is_zero());
+        }
+    }
+    let socket = |socket: &SocketConfig| {
+        inside(&socket.path, folder, trust);
+        assert!(socket.path.is_absolute() && socket.mode & !0o666 == 0);
+        assert!(std::os::unix::net::SocketAddr::from_pathname(&socket.path).is_ok());
+    };
+    settings.socket.iter().for_each(socket);
+    match &settings.ops {
+        Some(Listen::Unix(ops)) => socket(ops),
+        Some(Listen::Tcp(address)) => assert!(!found || address.ip().to_canonical().is_loopback()),
+        None => {}
+    }
+    assert!(settings.debounce.min <= settings.debounce.max);
 }
 
 /// What a Vault source is told can be asked for, and nothing of the caller's goes
@@ -134,11 +164,15 @@ fn vault(config: &Config, token: Option<&str>, folder: &Path, trust: Trust) {
     }
 }
 
-/// What exists of a path of merely found settings lies inside their folder.
 fn allowed(shown: &ShownPath, folder: &Path, trust: Trust) {
+    inside(&shown.path, folder, trust);
+}
+
+/// What exists of a path of merely found settings lies inside their folder.
+fn inside(path: &Path, folder: &Path, trust: Trust) {
     if trust == Trust::Full {
         return;
     }
-    let real = shown.path.ancestors().find_map(|path| path.canonicalize().ok());
-    assert!(real.is_some_and(|real| real.starts_with(folder)), "{} is outside", shown.path.display());
+    let real = path.ancestors().find_map(|path| path.canonicalize().ok());
+    assert!(real.is_some_and(|real| real.starts_with(folder)), "{} is outside", path.display());
 }

@@ -16,8 +16,9 @@ use std::path::PathBuf;
 use crate::failure::{Failure, Fault, exit};
 use crate::model::schema::Schema;
 use crate::report::Style;
-use crate::settings::{self, Network, Settings, SettingsError};
+use crate::settings::{self, Network, Settings, SettingsError, ShownPath};
 use crate::source::env::Environment;
+use crate::source::file::Stamp;
 use choose::{choose_environment, choose_service};
 
 /// What a caller asks for, by options and `DLCONF_…` variables.
@@ -35,6 +36,8 @@ pub struct Request {
     pub env_files: Vec<PathBuf>,
     /// Whether no network may be touched.
     pub offline: bool,
+    /// Where relative paths begin; none where the working directory is gone.
+    pub folder: Option<PathBuf>,
 }
 
 /// How the environment is chosen.
@@ -61,6 +64,9 @@ pub struct Ground {
     pub settings: Settings,
     /// The process's environment.
     pub process: Environment,
+    /// The files that all this was read from, and the one that would be read if
+    /// it were there; each as it was then.
+    pub files: Vec<(ShownPath, Option<Stamp>)>,
 }
 
 /// Opens the settings.
@@ -68,10 +74,11 @@ pub struct Ground {
 /// # Errors
 /// [`Failure`] where they cannot be read or understood.
 pub fn open_settings(request: &Request) -> Result<settings::Opened, Failure> {
-    let folder = std::env::current_dir().map_err(|error| {
-        Failure::new(exit::USAGE, format!("the working directory is gone: {error}"), None)
-    })?;
-    settings::open(request.config.as_deref(), &folder).map_err(settings_failure)
+    let folder = request
+        .folder
+        .as_ref()
+        .ok_or_else(|| Failure::usage("the working directory is gone", "change to one that is there"))?;
+    settings::open(request.config.as_deref(), folder).map_err(settings_failure)
 }
 
 /// Reads the settings and the schema, and chooses environment and service.
@@ -81,13 +88,20 @@ pub fn open_settings(request: &Request) -> Result<settings::Opened, Failure> {
 pub fn ground(request: &Request, choice: Choice, style: Style) -> Result<Ground, Failure> {
     let process: Environment = std::env::vars_os().collect::<Vec<_>>().into();
     let opened = open_settings(request)?;
-    let schema = load_schema(request, &opened, style)?.parsed.schema;
+    let LoadedSchema { parsed, file, stamp, text: _ } = load_schema(request, &opened, style)?;
+    let schema = parsed.schema;
     let environment = choose_environment(request, choice, &opened, &schema, &process)?;
     let network = if request.offline { Network::Offline } else { Network::Online(&process) };
     let settings =
         opened.in_environment(&environment, &schema.environments.names, network).map_err(settings_failure)?;
     let service = choose_service(request, settings.service.clone(), &schema)?;
-    Ok(Ground { opened, schema, environment, service, settings, process })
+    let own = opened.path().zip(opened.label()).map(|(path, label)| {
+        let file = ShownPath { path: path.to_owned(), label: label.to_owned(), beneath: None };
+        (file, opened.stamp())
+    });
+    // As they were before their first byte was read: what was written since is a change.
+    let files = own.into_iter().chain([(file, stamp)]).collect();
+    Ok(Ground { opened, schema, environment, service, settings, process, files })
 }
 
 /// A mistake in the settings, as a failure.

@@ -10,7 +10,7 @@ use crate::model::schema::parse::{Parsed, parse};
 use crate::model::schema::toml_reader::{Lines, Mistake};
 use crate::report::{self, BUILT_IN_SCHEMA, Style};
 use crate::settings::{self, ShownPath};
-use crate::source::file::{FileFault, TEXT_LIMIT};
+use crate::source::file::{FileFault, Stamp, TEXT_LIMIT};
 
 /// The DataLens schema, compiled in.
 const DATALENS: &str = include_str!("../../policies/datalens.schema.toml");
@@ -22,6 +22,10 @@ pub const SCHEMA_FILE: &str = "dlconf.schema.toml";
 pub struct LoadedSchema {
     /// The schema.
     pub parsed: Parsed,
+    /// Its file; of the built-in one, the file that would take its place.
+    pub file: ShownPath,
+    /// What that file was when it was read; none of the built-in one.
+    pub stamp: Option<Stamp>,
     /// Its text.
     pub text: Cow<'static, str>,
 }
@@ -44,15 +48,16 @@ pub fn load_schema(
             .map_err(settings_failure)?
             .then(|| ShownPath { beneath: Some(".".into()), ..ShownPath::named(here) }),
     };
-    let (label, text) = match file {
-        None => (BUILT_IN_SCHEMA.to_owned(), Cow::Borrowed(DATALENS)),
+    let watched = file.clone().unwrap_or_else(|| ShownPath::named(here));
+    let (label, text, stamp) = match file {
+        None => (BUILT_IN_SCHEMA.to_owned(), Cow::Borrowed(DATALENS), None),
         Some(file) => {
             let read = file.read(TEXT_LIMIT).map_err(|fault| unread_schema(&file.label, fault))?;
-            (file.label, Cow::Owned(read.text))
+            (file.label, Cow::Owned(read.text), Some(read.stamp))
         }
     };
     match parse(&label, &text) {
-        Ok(parsed) => Ok(LoadedSchema { parsed, text }),
+        Ok(parsed) => Ok(LoadedSchema { parsed, file: watched, stamp, text }),
         Err(mistakes) => {
             let errors = mistakes.into_iter().filter(|m| m.severity == Severity::Error);
             let faults = errors.map(|mistake| mistake_fault(&label, &text, mistake, style)).collect();

@@ -10,6 +10,7 @@ use crate::source::Source;
 use crate::source::directory::DirectorySource;
 use crate::source::dotenv::{DotenvSource, EnvFile, four_files};
 use crate::source::env::{self, EnvSource};
+use crate::source::notice::Notices;
 use crate::source::structured::StructuredSource;
 use crate::source::vault::VaultSource;
 
@@ -27,10 +28,12 @@ pub struct Sources {
     pub passed_over: Vec<SourceName>,
 }
 
-/// Builds the sources. `kept` may give one that is there already.
+/// Builds the sources; with a `hub`, local ones notice changes. `kept` may give
+/// one that is there already.
 pub fn build(
     ground: &Ground,
     request: &Request,
+    hub: Option<&Arc<Notices>>,
     kept: &dyn Fn(&SourceSettings) -> Option<Arc<dyn Source>>,
 ) -> Sources {
     let Ground { schema, environment, settings, process, .. } = ground;
@@ -55,18 +58,26 @@ pub fn build(
                     listed_files(environment, schema.environments.is_development(environment), &folder)
                 };
                 has_dotenv = true;
-                let source = dotenv(name, &files);
+                let source = dotenv(name, &files, hub);
                 built.env_files.extend(files.into_iter().map(|(path, _)| path));
                 source
             }
             SourceKind::File { path, notation, optional } => {
                 built.files.push(path.clone());
                 let source = StructuredSource::new(name, path.path, &path.label, notation, optional);
-                Arc::new(source.beneath(path.beneath))
+                let source = source.beneath(path.beneath);
+                Arc::new(match hub {
+                    Some(hub) => source.watched(hub),
+                    None => source,
+                })
             }
             SourceKind::Directory { path, optional } => {
                 let source = DirectorySource::new(name, path.path, &path.label, optional);
-                Arc::new(source.beneath(path.beneath))
+                let source = source.beneath(path.beneath);
+                Arc::new(match hub {
+                    Some(hub) => source.watched(hub),
+                    None => source,
+                })
             }
             SourceKind::Vault { config, token } => {
                 let token = token.and_then(|variable| env::credential(process, variable));
@@ -82,7 +93,7 @@ pub fn build(
     if !has_dotenv && !request.env_files.is_empty() {
         // The settings have no such source: the files go under all others.
         let files = named_files(&request.env_files);
-        built.all.insert(0, (dotenv(SourceName::new("env-file"), &files), None));
+        built.all.insert(0, (dotenv(SourceName::new("env-file"), &files, hub), None));
         built.env_files.extend(files.into_iter().map(|(path, _)| path));
     }
     built.files.extend(built.env_files.iter().cloned());
@@ -103,12 +114,16 @@ fn listed_files(environment: &str, development: bool, folder: &ShownPath) -> Vec
     names.into_iter().map(|name| (shown(name), true)).collect()
 }
 
-fn dotenv(name: SourceName, files: &[(ShownPath, bool)]) -> Arc<dyn Source> {
+fn dotenv(name: SourceName, files: &[(ShownPath, bool)], hub: Option<&Arc<Notices>>) -> Arc<dyn Source> {
     let files = files.iter().map(|(file, optional)| EnvFile {
         path: file.path.clone(),
         label: file.label.as_str().into(),
         optional: *optional,
         beneath: file.beneath.clone(),
     });
-    Arc::new(DotenvSource::new(name, files.collect()))
+    let source = DotenvSource::new(name, files.collect());
+    Arc::new(match hub {
+        Some(hub) => source.watched(hub),
+        None => source,
+    })
 }

@@ -50,7 +50,7 @@ pub(super) fn setup(global: &Global, choice: Choice, style: Style) -> Result<Set
 /// Builds the sources.
 pub(super) fn build(ground: Ground, global: &Global) -> Result<Setup, Failure> {
     let Sources { all, env_files, files, passed_over } =
-        assemble::build(&ground, &global.request(), &|_| None);
+        assemble::build(&ground, &global.request(), None, &|_| None);
     let sources = all.into_iter().map(|(source, _)| source).collect();
     let Ground { schema, environment, service, process, .. } = ground;
     let runtime = runtime()?;
@@ -182,8 +182,8 @@ impl Setup {
             service: self.service.as_deref(),
             process: &self.process,
             names_only,
-            forgotten: &[],
             value_free: false,
+            forgotten: &[],
         };
         let mut judged = judge(terms, &given, &self.passed_over);
         self.withdraw_impossible_fixes(&mut judged.verdict.findings);

@@ -1,30 +1,33 @@
 //! `dlconf explain KEY` and `dlconf explain DLC013`.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use hyper::Method;
 
+use super::ask::Daemon;
 use super::assemble::{Setup, setup};
 use super::get::declared;
 use super::output::Terminal;
 use super::{Failure, Global, exit};
 use crate::assemble::Choice;
-use crate::broker::judge::Judged;
-use crate::model::discretion::Discretion;
-use crate::model::finding::{Code, Severity};
+use crate::broker::{Showing, explain};
+use crate::model::finding::Code;
 use crate::model::key::Key;
-use crate::model::origin::Origin;
-use crate::model::resolve::{Candidates, Entry, Loss};
-use crate::model::schema::{OnInvalid, Presence, Strategy, Var};
 use crate::report::explain::render_explanation;
 use crate::report::{hang, visible};
 use crate::source::Use;
+use crate::status::{Explanation, FindingStatus, OfferStatus};
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// A variable's name, or the code of a finding
-    #[arg(value_name = "KEY|CODE")]
+    #[arg(value_name = "KEY|CODE", value_parser = NonEmptyStringValueParser::new())]
     subject: String,
+    /// Resolve here instead of asking the daemon whose socket is configured
+    #[arg(long)]
+    local: bool,
 }
 
 impl Explain {
@@ -40,26 +43,39 @@ impl Explain {
                 format!("codes are: {}", codes.join(", ")),
             ));
         }
+        if !self.local
+            && let Some(daemon) = Daemon::if_configured(global)?
+        {
+            return self.ask(&daemon, terminal);
+        }
         let setup = setup(global, Choice::Asked, terminal.stderr_style())?;
         let done = self.print(&setup, terminal);
         setup.close(Use::Over, terminal);
         done
     }
 
+    fn ask(&self, daemon: &Daemon, terminal: &Terminal) -> Result<u8, Failure> {
+        let explanation: Explanation =
+            daemon.ask(Method::GET, &["v1", "explain", &self.subject])?.or_fail(exit::USAGE)?;
+        let who = format!(" · told by the daemon at {}", daemon.place().display());
+        Terminal::payload(&draw(&explanation, &who, terminal.stdout_style().width))?;
+        Ok(exit::FINE)
+    }
+
     fn print(&self, setup: &Setup, terminal: &Terminal) -> Result<u8, Failure> {
-        let assembled = setup.assemble(false, terminal);
-        let known = Key::new(&self.subject).ok().filter(|key| {
-            setup.schema.replacement(key).is_some()
-                || setup.schema.retired(key).is_some()
-                || assembled.resolution.variables.contains_key(key)
-        });
-        let key = match known {
-            Some(key) => key,
-            None => declared(&setup.schema, &self.subject)?,
+        let judged = setup.assemble(false, terminal);
+        let explained = |key: &Key| {
+            explain(&setup.schema, &setup.environment, setup.service.as_deref(), &judged, key, Showing::Plain)
+        };
+        let explanation = match Key::new(&self.subject).ok().and_then(|key| explained(&key)) {
+            Some(explanation) => Some(explanation),
+            None => explained(&declared(&setup.schema, &self.subject)?),
         };
         let width = terminal.stdout_style().width;
-        Terminal::payload(&explain(setup, &assembled, &key, width))?;
-        Ok(if assembled.unread { exit::UNREADABLE } else { exit::FINE })
+        Terminal::payload(
+            &explanation.map_or_else(String::new, |explanation| draw(&explanation, "", width)),
+        )?;
+        Ok(if judged.unread { exit::UNREADABLE } else { exit::FINE })
     }
 }
 
@@ -91,45 +107,36 @@ impl Line {
     }
 }
 
-fn explain(setup: &Setup, assembled: &Judged, key: &Key, width: usize) -> String {
-    let schema = &setup.schema;
-    let mut lines = vec![Line::new("", format!("{key} · {} · {}", setup.environment, schema.path))];
-    let var = schema.var(key);
-    match var {
-        Some(var) => lines.extend(declaration(var)),
-        None => {
-            let words = if let Some(new) = schema.replacement(key) {
-                format!("an old name: {} reads {}, and {key} is never delivered", schema.program, new.key)
-            } else if let Some(retired) = schema.retired(key) {
-                format!("retired: {}; it is never delivered", retired.reason)
-            } else {
-                "not declared, so it is never delivered".into()
-            };
-            lines.push(Line::new("  ", words));
-        }
-    }
-    if let (Some(var), Some(service)) = (var, setup.service.as_deref())
-        && !var.read_by(Some(service))
-    {
-        lines.push(Line::new("  ", format!("service {service} does not read it, so it is not delivered")));
-    }
+/// An explanation as text, `who` at the end of its header, lines of this width at most where words allow.
+fn draw(explanation: &Explanation, who: &str, width: usize) -> String {
+    let Explanation { key, environment, schema_path, declared, offers, findings } = explanation;
+    let mut lines = vec![Line::new("", format!("{key} · {environment} · {schema_path}{who}"))];
+    lines.extend(declared.iter().map(|words| Line::new("  ", words.as_str())));
     lines.push(Line::verbatim(String::new()));
-    lines.extend(provenance(setup, assembled, key, var));
-    let findings: Vec<_> =
-        assembled.verdict.findings.iter().filter(|f| f.variable.as_ref() == Some(key)).collect();
-    if !findings.is_empty() {
+    let places: Vec<String> = offers.iter().map(place).collect();
+    let column = places.iter().map(|place| place.chars().count()).max().unwrap_or(0);
+    for (offer, place) in offers.iter().zip(places) {
+        let head = format!("  {:<6}  {place:<column$}  ", offer.verb);
+        // The other rows show a value.
+        lines.push(if matches!(&*offer.verb, "old" | "loses" | "unset") {
+            Line::new(head, offer.words.as_str())
+        } else {
+            Line::verbatim(head + &offer.words)
+        });
+    }
+    let (ours, unread): (Vec<_>, Vec<_>) =
+        findings.iter().partition(|finding| finding.variable.as_ref() == Some(key));
+    if !ours.is_empty() {
         lines.push(Line::verbatim(String::new()));
     }
-    for finding in findings {
-        let head = format!("  {}[{}]: ", finding.severity.as_str(), finding.code);
-        lines.push(Line::new(head, finding.message.as_str()));
-        lines.extend(finding.help.iter().map(|help| Line::new("    fix: ", help.as_str())));
+    for FindingStatus { code, severity, message, help, .. } in ours {
+        let code = code.as_deref().unwrap_or_default();
+        lines.push(Line::new(format!("  {severity}[{code}]: "), message.as_str()));
+        lines.extend(help.iter().map(|help| Line::new("    fix: ", help.as_str())));
     }
-    for unread in assembled.verdict.findings.iter().filter(|f| {
-        matches!(f.code, Code::SourceUnreachable | Code::NotPermitted) && f.severity == Severity::Error
-    }) {
-        let place = unread.origin.as_ref().map_or(String::new(), |o| format!("{}: ", o.location));
-        lines.push(Line::new("  not read: ", format!("{place}{}", unread.message)));
+    for FindingStatus { place, message, .. } in unread {
+        let place = place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+        lines.push(Line::new("  not read: ", format!("{place}{message}")));
     }
     let mut text = String::new();
     for line in &lines {
@@ -138,107 +145,13 @@ fn explain(setup: &Setup, assembled: &Judged, key: &Key, width: usize) -> String
     text
 }
 
-/// What the schema says.
-fn declaration(var: &Var) -> Vec<Line> {
-    let mut facts = vec![var.kind.name().to_owned()];
-    if var.secret {
-        facts.push("secret".into());
-    }
-    facts.push(match &var.presence {
-        Presence::Always => "required".into(),
-        Presence::Never => "optional".into(),
-        Presence::In(names) => format!("required in {}", names.join(", ")),
-    });
-    if !var.services.is_empty() {
-        facts.push(format!("read by {}", var.services.join(", ")));
-    }
-    if var.kind.is_parsed() && var.on_invalid == OnInvalid::Default {
-        facts.push("an invalid value is silently ignored".into());
-    }
-    if let Some(rotation) = &var.rotation {
-        facts.push(match rotation.strategy {
-            Strategy::Overlap => "rotates with overlap".into(),
-            Strategy::Ring => "rotates as a ring".into(),
-            Strategy::Supplied => "rotates with a value you supply".into(),
-            Strategy::Dynamic => "leased from Vault".into(),
-            Strategy::StaticRole => "rotated by Vault".into(),
-            Strategy::Manual => {
-                format!(
-                    "never rotated by a program: {}",
-                    rotation.reason.as_deref().unwrap_or("see the schema")
-                )
-            }
-        });
-    }
-    let mut lines = Vec::new();
-    lines.extend(var.description.as_ref().map(|text| Line::new("  ", &**text)));
-    lines.push(Line::new("  ", facts.join(" · ")));
-    lines
-}
-
-/// Every layer that offered a value, who won, and why.
-fn provenance(setup: &Setup, assembled: &Judged, key: &Key, var: Option<&Var>) -> Vec<Line> {
-    let mut rows: Vec<(&str, String, String)> = Vec::new();
-    let delivered = var.is_some_and(|var| var.read_by(setup.service.as_deref()));
-    let candidates = assembled.resolution.variables.get(key);
-    let discretion = Discretion::new(&setup.schema, &assembled.resolution);
-    if let Some(entry) = candidates.and_then(|c| c.winner.as_ref()) {
-        let verb = if delivered { "wins" } else { "seen" };
-        rows.push((verb, place(&entry.origin), shown(&discretion, entry, var)));
-    }
-    for old in var.map(|var| var.replaces.as_slice()).unwrap_or_default() {
-        if let Some((origin, _)) = assembled.resolution.variables.get(old).and_then(Candidates::highest) {
-            rows.push(("old", place(origin), format!("{old}: an old name, never delivered")));
-        }
-    }
-    for loser in candidates.map(|c| c.losers.as_slice()).unwrap_or_default() {
-        let why = match loser.why {
-            Loss::Empty => "empty, which counts as unset and shadows nothing",
-            Loss::Shadowed => "shadowed by a higher place, with another value",
-            Loss::ShadowedBySame => "shadowed by a higher place, with the same value",
-        };
-        rows.push(("loses", place(&loser.origin), why.into()));
-    }
-    let set = candidates.is_some_and(|c| c.winner.is_some());
-    if let Some(var) = var {
-        let verb = if set { "unused" } else { "wins" };
-        if *key == setup.schema.environments.variable {
-            rows.push((verb, "chosen environment".into(), setup.environment.clone()));
-        } else if let Some(default) = &var.default {
-            rows.push((verb, "schema default".into(), default.to_string()));
-        } else if !set {
-            let fallback = var.fallback.as_ref().map_or_else(
-                || "nothing is delivered".to_owned(),
-                |fallback| format!("nothing is delivered; {} uses {fallback}", setup.schema.program),
-            );
-            rows.push(("unset", looked_in(assembled), fallback));
-        }
-    }
-    let width = rows.iter().map(|(_, place, _)| place.chars().count()).max().unwrap_or(0);
-    let line = |(verb, place, what): (&str, String, String)| {
-        let head = format!("  {verb:<6}  {place:<width$}  ");
-        // The other rows show a value.
-        if matches!(verb, "old" | "loses" | "unset") {
-            Line::new(head, what)
-        } else {
-            Line::verbatim(head + &what)
-        }
-    };
-    rows.into_iter().map(line).collect()
-}
-
-fn looked_in(assembled: &Judged) -> String {
-    let labels: Vec<&str> = assembled.resolution.places.iter().map(|(place, _)| &*place.label).collect();
-    format!("looked in: {}", labels.join(", "))
-}
-
-/// `.env:4:12 (dotenv, revision 7, 3 minutes old)`.
-fn place(origin: &Origin) -> String {
-    let mut facts = vec![format!("source {}", origin.source)];
-    facts.extend(origin.revision.as_ref().map(|revision| format!("revision {}", revision.0)));
-    let age = origin.modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    facts.extend(age.map(|age| format!("{} old", span(age))));
-    format!("{} ({})", origin.location, facts.join(", "))
+/// `.env:4:12 (source dotenv, revision 7, 3 minutes old)`.
+fn place(offer: &OfferStatus) -> String {
+    let Some(source) = &offer.source else { return offer.place.clone() };
+    let mut facts = vec![format!("source {source}")];
+    facts.extend(offer.revision.as_ref().map(|revision| format!("revision {revision}")));
+    facts.extend(offer.age_seconds.map(|age| format!("{} old", span(Duration::from_secs(age)))));
+    format!("{} ({})", offer.place, facts.join(", "))
 }
 
 fn span(age: Duration) -> String {
@@ -250,13 +163,4 @@ fn span(age: Duration) -> String {
         _ => (seconds / 86_400, "day"),
     };
     if number == 1 { format!("1 {unit}") } else { format!("{number} {unit}s") }
-}
-
-/// A plain value; of a secret only that it is one.
-fn shown(discretion: &Discretion<'_>, entry: &Entry, var: Option<&Var>) -> String {
-    match var {
-        Some(var) if var.secret => "a secret".into(),
-        Some(_) if !discretion.hides(entry) => entry.value.expose().to_owned(),
-        _ => "not shown".into(),
-    }
 }

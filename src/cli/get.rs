@@ -25,7 +25,7 @@ impl Get {
     pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
         if !self.local {
             return Err(Failure::usage(
-                "get asks a daemon, and this release has none yet",
+                "get asks a daemon, and the daemon of this release gives no values yet",
                 format!("resolve here: dlconf get --local {}", self.key),
             ));
         }

@@ -4,13 +4,17 @@
 //! backend. Invariants: stdout carries the payload and nothing else; an exit
 //! code means what `failure::exit` says.
 
+mod ask;
 mod assemble;
 mod check;
+mod daemon;
 mod dev;
 mod doctor;
 mod explain;
 mod fix;
+mod forget;
 mod get;
+mod health;
 mod init;
 mod output;
 mod portability;
@@ -18,6 +22,7 @@ mod render;
 mod run;
 mod schema;
 mod shell;
+mod status;
 mod vault_policy;
 
 use std::ffi::OsString;
@@ -159,10 +164,18 @@ enum Command {
     Run(run::Run),
     /// Run CMD on a laptop: .env files, generated development secrets
     Dev(dev::Dev),
+    /// Watch the sources, publish what is valid, feed the deliveries
+    Daemon(daemon::Daemon),
     /// Print one value
     Get(get::Get),
     /// Say where a variable's value comes from, or what a finding means
     Explain(explain::Explain),
+    /// Print what the daemon tells of itself: sources, variables, deliveries
+    Status(status::Status),
+    /// Say by the exit code whether the daemon is ready, or alive
+    Health(health::Health),
+    /// Give up a held value whose source deleted it
+    Forget(forget::Forget),
     /// Judge or print the schema
     Schema(schema::SchemaCommand),
     /// Print the policy that the settings need of Vault or OpenBao (HCL)
@@ -177,8 +190,6 @@ enum Command {
 
 /// Parses the arguments, runs the command, gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened, helper: Option<Helper>) -> u8 {
-    // An argument only looked like the command that needs it.
-    drop(helper);
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
@@ -194,7 +205,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened, h
     };
     let global = cli.global.normalised();
     let terminal = Terminal::new(&global);
+    // Only one command needs it; for the others it is gone before anything else,
+    // above all before we become another program.
+    let helper = helper.filter(|_| matches!(cli.command, Command::Daemon(_)));
     let done = match cli.command {
+        Command::Daemon(daemon::Daemon {}) => daemon::Daemon::run(&global, &terminal, helper),
+        Command::Forget(forget) => forget.run(&global, &terminal),
         Command::Init(init) => init.run(&global, &terminal),
         Command::Check(check) => check.run(&global, &terminal),
         Command::Render(render) => render.run(&global, &terminal),
@@ -202,6 +218,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened, h
         Command::Dev(dev) => dev.run(&global, &terminal, hardened),
         Command::Get(get) => get.run(&global, &terminal),
         Command::Explain(explain) => explain.run(&global, &terminal),
+        Command::Status(status) => status.run(&global, &terminal),
+        Command::Health(health) => health.run(&global, &terminal),
         Command::Schema(command) => command.run(&global, &terminal),
         Command::VaultPolicy(policy) => policy.run(&global, &terminal),
         Command::Doctor(doctor) => doctor.run(&global, &terminal),
@@ -233,6 +251,7 @@ impl Global {
             service: self.service.clone(),
             env_files: self.env_files.clone(),
             offline: self.offline,
+            folder: std::env::current_dir().ok(),
         }
     }
 

@@ -33,7 +33,8 @@ enum What {
 impl SchemaCommand {
     pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
         let opened = open_settings(&global.request())?;
-        let LoadedSchema { parsed, text } = load_schema(&global.request(), &opened, terminal.stderr_style())?;
+        let LoadedSchema { parsed, text, .. } =
+            load_schema(&global.request(), &opened, terminal.stderr_style())?;
         let schema = &parsed.schema;
         let payload = match &self.what {
             What::Lint => {

@@ -7,6 +7,7 @@
 //! Must not know: policy; where values come from.
 
 pub mod config;
+pub mod courier;
 pub mod directory;
 pub mod encode;
 pub mod env_file;

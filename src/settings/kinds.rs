@@ -1,5 +1,5 @@
-//! Tables that are of a kind: a source of a `type`, a login by a `method`, a
-//! path of an `engine`.
+//! Tables that are of a kind: a source or delivery of a `type`, a login by a
+//! `method`, a path of an `engine`.
 //!
 //! Owns: which kinds there are, and which fields each has a use for. A field that
 //! its kind would ignore is an error: somebody meant something by it.
@@ -27,12 +27,23 @@ pub(super) const SOURCES: Kinds = Kinds {
     default: None,
     of: &[
         ("env", &[]),
-        ("dotenv", &["path", "optional"]),
-        ("file", &["path", "notation", "optional"]),
-        ("directory", &["path", "optional"]),
+        ("dotenv", &["path", "optional", "max_age"]),
+        ("file", &["path", "notation", "optional", "max_age"]),
+        ("directory", &["path", "optional", "max_age"]),
         (
             "vault",
-            &["address", "namespace", "auth", "paths", "poll", "timeout", "deadline", "required", "tls"],
+            &[
+                "address",
+                "namespace",
+                "auth",
+                "paths",
+                "poll",
+                "timeout",
+                "deadline",
+                "required",
+                "tls",
+                "max_age",
+            ],
         ),
     ],
 };
@@ -63,6 +74,16 @@ pub(super) const ENGINES: Kinds = Kinds {
     ],
 };
 
+/// `[delivery.NAME]`.
+pub(super) const DELIVERIES: Kinds = Kinds {
+    tag: "type",
+    default: None,
+    of: &[
+        ("env-file", &["path", "format", "mode", "owner", "group", "create_dirs", "vars", "on_change"]),
+        ("directory", &["path", "mode", "owner", "group", "create_dirs", "vars", "on_change"]),
+    ],
+};
+
 /// Judges every table that is of a kind.
 pub(super) fn judge(merged: &Merged<'_>, raw: &Raw) -> Result<(), SettingsError> {
     for (name, source) in &raw.source {
@@ -71,6 +92,9 @@ pub(super) fn judge(merged: &Merged<'_>, raw: &Raw) -> Result<(), SettingsError>
         for at in 0..source.paths.len() {
             ENGINES.judge(merged, &["source", name, "paths", &at.to_string()])?;
         }
+    }
+    for name in raw.delivery.keys() {
+        DELIVERIES.judge(merged, &["delivery", name])?;
     }
     Ok(())
 }
@@ -81,6 +105,7 @@ pub(super) fn at(path: &[&str]) -> Option<&'static Kinds> {
         ["source", _] => Some(&SOURCES),
         ["source", _, "auth"] => Some(&METHODS),
         ["source", _, "paths", _] => Some(&ENGINES),
+        ["delivery", _] => Some(&DELIVERIES),
         _ => None,
     }
 }
@@ -88,8 +113,14 @@ pub(super) fn at(path: &[&str]) -> Option<&'static Kinds> {
 /// A table in words: `paths[2]` of source `vault`.
 pub(super) fn subject(path: &[&str]) -> String {
     match path {
-        ["source", name] => format!("source `{name}`"),
-        ["source", name, rest @ ..] => format!("`{}` of source `{name}`", dotted(rest)),
+        [section @ ("source" | "delivery"), name] => format!("{section} `{name}`"),
+        [section @ ("source" | "delivery"), name, rest @ ..] => {
+            format!("`{}` of {section} `{name}`", dotted(rest))
+        }
+        [section @ ("socket" | "ops" | "debounce")] => format!("[{section}]"),
+        [section @ ("socket" | "ops" | "debounce"), rest @ ..] => {
+            format!("`{}` of [{section}]", dotted(rest))
+        }
         _ => format!("`{}`", dotted(path)),
     }
 }
@@ -104,7 +135,7 @@ pub(super) fn dotted(path: &[&str]) -> String {
             name if text.is_empty() => text += name,
             name => text += &format!(".{name}"),
         }
-        list = matches!(*name, "order" | "paths" | "only");
+        list = matches!(*name, "order" | "paths" | "only" | "vars" | "exec");
     }
     text
 }
@@ -145,6 +176,8 @@ fn instead(kind: &str, field: &str) -> Option<&'static str> {
             "write `required = false`: it excuses a path that holds nothing, never a server that is away"
         }
         ("vault", "path") => "write `paths = [{ mount = \"secret\", path = \"…\" }]`",
+        ("env", "max_age") => "remove it: what a process begins with does not age",
+        ("directory", "format") => "remove it: each file holds its value as it is",
         ("dotenv" | "file" | "directory", "required") => "write `optional = true` if it may be absent",
         ("database", "mount") => "put it into the path: path = \"database/creds/ROLE\"",
         ("generic", "mount") => "put it into the path: path = \"MOUNT/…\"",

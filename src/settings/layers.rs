@@ -29,8 +29,7 @@ const PREFIX: &str = "DLCONF_";
 
 /// Tables that this release does not have yet, so that their users get a
 /// better answer than 'unknown field'.
-const LATER: [&str; 8] =
-    ["delivery", "socket", "ops", "snapshot", "debounce", "audit", "rotation", "consumer"];
+const LATER: [&str; 4] = ["snapshot", "audit", "rotation", "consumer"];
 
 /// Source types that this release does not have yet.
 const LATER_SOURCES: [&str; 2] = ["kubernetes", "sealed"];
@@ -249,7 +248,15 @@ impl Merged<'_> {
                 return Err(SettingsError::new(
                     format!("this release has no [{section}] yet"),
                     self.place_in(giver, &[section]),
-                    "remove it, or use a release that has the daemon",
+                    "remove it, or use a release that has it",
+                ));
+            }
+            let policy = ["socket", "policy"];
+            if lookup(dict, &policy).is_some() {
+                return Err(SettingsError::new(
+                    "this release has no access policies yet: only the daemon's own user may ask",
+                    self.place_in(giver, &policy),
+                    "remove `policy`",
                 ));
             }
             let Some(Value::Dict(_, sources)) = dict.get("source") else { continue };
@@ -277,13 +284,24 @@ impl File {
 }
 
 /// Takes out of the lower layers what a higher one replaces whole: the list of
-/// paths, and a login by another method, whose fields mean nothing to the new one.
+/// paths, a login by another method and another reaction to changes, whose fields
+/// mean nothing to the new one.
 fn replace_whole(stack: &mut [(Giver, Cow<'_, Dict>)]) {
     for at in 1..stack.len() {
         let (lower, upper) = stack.split_at_mut(at);
         let Some((_, upper)) = upper.first() else { return };
-        let Some(Value::Dict(_, sources)) = upper.get("source") else { continue };
-        for name in sources.keys() {
+        for name in upper.get("delivery").and_then(Value::as_dict).into_iter().flat_map(Dict::keys) {
+            let acts = |dict: &Dict, by| lookup(dict, &["delivery", name, "on_change", by]).is_some();
+            for (new, old) in [("exec", "signal"), ("signal", "exec")] {
+                // One that has both keeps both, which is a mistake to be told.
+                if acts(upper, new) && !acts(upper, old) && lower.iter().any(|(_, dict)| acts(dict, old)) {
+                    for (_, dict) in &mut *lower {
+                        remove(dict, "delivery", name, "on_change");
+                    }
+                }
+            }
+        }
+        for name in upper.get("source").and_then(Value::as_dict).into_iter().flat_map(Dict::keys) {
             let method = ["source", name, "auth", "method"];
             let below = lower.iter().rev().find_map(|(_, dict)| lookup(dict, &method));
             let another =
@@ -291,20 +309,20 @@ fn replace_whole(stack: &mut [(Giver, Cow<'_, Dict>)]) {
             let lists = lookup(upper, &["source", name, "paths"]).is_some();
             for (_, dict) in &mut *lower {
                 for field in another.then_some("auth").into_iter().chain(lists.then_some("paths")) {
-                    remove(dict, name, field);
+                    remove(dict, "source", name, field);
                 }
             }
         }
     }
 }
 
-/// Takes a field of a source away, where it is.
-fn remove(dict: &mut Cow<'_, Dict>, source: &str, field: &str) {
-    if lookup(dict, &["source", source, field]).is_some()
-        && let Some(Value::Dict(_, sources)) = dict.to_mut().get_mut("source")
-        && let Some(Value::Dict(_, source)) = sources.get_mut(source)
+/// Takes a field of a source or delivery away, where it is.
+fn remove(dict: &mut Cow<'_, Dict>, section: &str, name: &str, field: &str) {
+    if lookup(dict, &[section, name, field]).is_some()
+        && let Some(Value::Dict(_, tables)) = dict.to_mut().get_mut(section)
+        && let Some(Value::Dict(_, table)) = tables.get_mut(name)
     {
-        source.remove(field);
+        table.remove(field);
     }
 }
 

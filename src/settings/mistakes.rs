@@ -6,7 +6,7 @@
 use figment::error::Kind;
 
 use super::SettingsError;
-use super::kinds::{self, METHODS, SOURCES, dotted, subject};
+use super::kinds::{self, dotted, subject};
 use super::layers::Merged;
 use crate::model::schema::toml_reader::nearest;
 
@@ -24,9 +24,9 @@ pub(super) fn explain(merged: &Merged<'_>, error: &figment::Error) -> SettingsEr
             unknown(merged, table, name, known)
         }
         Kind::MissingField(name) => {
-            let choice = match name.as_ref() {
-                "type" => format!(": {}", SOURCES.list()),
-                "method" => format!(": {}", METHODS.list()),
+            let choice = match (kinds::at(&path), name.as_ref()) {
+                (Some(kinds), tag) if kinds.tag == tag => format!(": {}", kinds.list()),
+                (None, "listen") => ": 127.0.0.1:9470, or unix:/run/dlconf/ops.sock".to_owned(),
                 _ => String::new(),
             };
             (format!("{of} needs `{name}`"), format!("add `{name} = \"…\"`{choice}"))
@@ -89,9 +89,20 @@ fn where_secrets_are(table: &[&str], name: &str) -> Option<&'static str> {
     }
 }
 
+/// What a `mode` is.
+const MODE: &str = "octal digits in a text";
+
 /// What a field must be, and how to write it.
 fn expectation<'e>(expected: &'e str, path: &[&str], by_variable: bool) -> (&'e str, &'static str) {
     match (expected, path) {
+        ("a string", [.., "mode"]) if by_variable => {
+            (MODE, "put it into '\"…\"', or else 0640 is taken for the number 640")
+        }
+        ("a string", [.., "mode"]) => {
+            (MODE, "put it into quotes: \"0640\"; a number such as 640 would be a decimal one")
+        }
+        ("a string", ["ops", "listen"]) => (expected, "write it as \"127.0.0.1:9470\""),
+        ("a string", [.., "signal"]) => (expected, "write its name: \"HUP\""),
         ("a string", _) if by_variable => {
             (expected, "a value that reads as a number or as true is one: put it into \"…\"")
         }
@@ -101,6 +112,12 @@ fn expectation<'e>(expected: &'e str, path: &[&str], by_variable: bool) -> (&'e 
             ("a list of tables", "write a list: [{ mount = \"secret\", path = \"…\" }]")
         }
         ("a sequence", ["source", _, "paths", ..]) => ("a list of names", "write a list: [\"a\", \"b\"]"),
+        ("a sequence", [.., "vars"]) => ("a list of names", "write a list: [\"DB_*\", \"group:jwt\"]"),
+        ("a sequence", [.., "exec"]) => {
+            let help =
+                "write a list: [\"/usr/local/bin/reload\", \"app\"]; there is no shell to split a text";
+            ("a list: a program and its arguments", help)
+        }
         ("a sequence", _) => ("a list of names", "write a list: [\"dotenv\", \"env\"]"),
         // Our own types, by the names of their structs.
         (table, path) if table == "a map" || table.starts_with("struct ") => {
@@ -109,6 +126,11 @@ fn expectation<'e>(expected: &'e str, path: &[&str], by_variable: bool) -> (&'e 
                 ["source", _, "tls"] => "write it as a table: { ca_cert = \"…\" }",
                 ["source", _, "paths", _] => "write it as a table: { mount = \"secret\", path = \"…\" }",
                 ["source", _, "paths", _, "map"] => "write it as a table: { field = \"NAME\" }",
+                ["delivery", _, "on_change"] => "write it as a table: { exec = [\"/usr/local/bin/reload\"] }",
+                ["delivery", ..] => "write it as a table: [delivery.NAME] with `type = \"…\"`",
+                ["socket"] => "write it as a table: [socket] with `path = \"…\"`",
+                ["ops"] => "write it as a table: [ops] with `listen = \"127.0.0.1:9470\"`",
+                ["debounce"] => "write it as a table: [debounce] with `min = \"50ms\"`",
                 _ => "write it as a table: [source.NAME] with `type = \"…\"`",
             };
             ("a table", help)

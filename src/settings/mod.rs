@@ -3,32 +3,45 @@
 //! Owns: which file is read and how far it is trusted, the layers under and
 //! over it (`layers`: embedded default < file < `[env.NAME]` < `DLCONF_A__B`
 //! variables), which fields there are (`raw`) and for what (`kinds`, `understand`),
-//! and the list of sources that follows from it (`sources`, `vault`).
+//! the list of sources that follows from it (`sources`, `vault`), and what a
+//! daemon does with what they give (`delivery`, `daemon`), at places that are
+//! nobody else's (`clashes`).
 //! Invariants: no secret value is in settings; an unknown field is an error;
-//! every error says what to do; a file that was merely found reads nothing
-//! outside its own folder, and sends the caller's token nowhere but to the
-//! address that came with it.
-//! Must not know: how a source reads.
+//! every error says what to do; a file that was merely found reads and writes
+//! nothing outside its own folder, runs no program, signals no process, listens
+//! to this machine only, and sends the caller's token nowhere but to the address
+//! that came with it.
+//! Must not know: how a source reads, how a delivery writes.
 
+mod clashes;
+mod daemon;
+mod delivery;
+mod durations;
 mod kinds;
 mod layers;
 mod mistakes;
 mod raw;
 mod sources;
+mod table;
 mod understand;
 mod vault;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::broker::Debounce;
+use crate::delivery::config::DeliveryConfig;
 use crate::model::key::SourceName;
 use crate::model::origin::Location;
 use crate::model::schema::toml_reader::nearest;
-use crate::source::file::{FileFault, TEXT_LIMIT};
+use crate::serve::config::{Listen, SocketConfig};
+use crate::source::file::{FileFault, FileText, Stamp, TEXT_LIMIT};
 use crate::source::structured::Notation;
 use crate::source::vault::Config as VaultConfig;
 
 pub use crate::source::file::ShownPath;
+pub use sources::MAX_AGE;
 
 use layers::Layers;
 use raw::Raw;
@@ -72,6 +85,10 @@ impl SettingsError {
 /// Settings, read but not yet narrowed to an environment.
 pub struct Opened {
     layers: Layers,
+    /// The file, where it was opened here.
+    path: Option<PathBuf>,
+    /// What the file was when it was read.
+    stamp: Option<Stamp>,
     folder: PathBuf,
     /// How the folder is written in front of paths that are shown.
     shown_folder: PathBuf,
@@ -96,6 +113,14 @@ pub struct Settings {
     pub sources: Vec<SourceSettings>,
     /// The service that they choose.
     pub service: Option<Chosen>,
+    /// The deliveries, by name.
+    pub deliveries: Vec<DeliveryConfig>,
+    /// Where the daemon's own user asks it.
+    pub socket: Option<SocketConfig>,
+    /// Where the daemon is observed.
+    pub ops: Option<Listen>,
+    /// How long changes gather.
+    pub debounce: Debounce,
 }
 
 /// One source.
@@ -105,6 +130,9 @@ pub struct SourceSettings {
     pub name: SourceName,
     /// What it is.
     pub kind: SourceKind,
+    /// How long what it gave is held while nothing confirms it. (The process
+    /// environment has the default: it confirms itself.)
+    pub max_age: Duration,
 }
 
 /// What a source is.
@@ -149,6 +177,20 @@ pub enum SourceKind {
     PassedOver,
 }
 
+impl SourceKind {
+    /// Its `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Env => "env",
+            Self::Dotenv { .. } => "dotenv",
+            Self::File { .. } => "file",
+            Self::Directory { .. } => "directory",
+            Self::Vault { .. } => "vault",
+            Self::PassedOver => "remote",
+        }
+    }
+}
+
 /// Whether remote sources will be asked.
 #[derive(Debug, Clone, Copy)]
 pub enum Network<'p> {
@@ -176,15 +218,18 @@ pub fn open(config: Option<&Path>, folder: &Path) -> Result<Opened, SettingsErro
         }
         None => (None, Trust::Full),
     };
+    let path = file.as_ref().map(|shown| shown.path.clone());
+    let mut stamp = None;
     let file = match file {
         Some(shown) => {
-            let text = read(&shown)?;
+            let read = read(&shown)?;
+            stamp = Some(read.stamp);
             let folder = shown.path.parent().unwrap_or(folder).to_owned();
-            Some(SettingsFile { folder, label: shown.label, text })
+            Some(SettingsFile { folder, label: shown.label, text: read.text })
         }
         None => None,
     };
-    Opened::new(file, folder, trust)
+    Ok(Opened { path, stamp, ..Opened::new(file, folder, trust)? })
 }
 
 /// Whether a name is there at all, be it a link that leads nowhere. Only 'not
@@ -207,8 +252,8 @@ pub fn present(path: &Path, option: &str) -> Result<bool, SettingsError> {
     }
 }
 
-fn read(file: &ShownPath) -> Result<String, SettingsError> {
-    file.read(TEXT_LIMIT).map(|file| file.text).map_err(|fault| {
+fn read(file: &ShownPath) -> Result<FileText, SettingsError> {
+    file.read(TEXT_LIMIT).map_err(|fault| {
         if fault == FileFault::Outside {
             return found_only(&file.label, "lead outside its folder", None);
         }
@@ -255,7 +300,7 @@ impl Opened {
         }
         let parent = layers.label().and_then(|label| Path::new(label).parent());
         let shown_folder = parent.map(Path::to_owned).unwrap_or_default();
-        Ok(Self { layers, folder, shown_folder, trust, raw })
+        Ok(Self { layers, path: None, stamp: None, folder, shown_folder, trust, raw })
     }
 
     /// Whether there is a settings file at all.
@@ -266,6 +311,17 @@ impl Opened {
     /// The settings file, as the user wrote it.
     pub fn label(&self) -> Option<&str> {
         self.layers.label()
+    }
+
+    /// The settings file that was opened, to be watched; absolute if the folder is
+    /// that it was opened from. None for a text that came otherwise.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// What that file was when it was read; any other is a change.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 
     /// How far it is trusted.
@@ -318,7 +374,16 @@ impl Opened {
             .service
             .as_ref()
             .map(|name| Chosen { name: name.clone(), place: merged.shown_place("service") });
-        Ok(Settings { sources: self.sources(&merged, &raw, network)?, service })
+        let settings = Settings {
+            sources: self.sources(&merged, &raw, network)?,
+            service,
+            deliveries: self.deliveries(&merged, &raw)?,
+            socket: self.socket(&merged, &raw)?,
+            ops: self.ops(&merged, &raw)?,
+            debounce: self.debounce(&merged, &raw)?,
+        };
+        self.judge_places(&merged, &settings, name)?;
+        Ok(settings)
     }
 
     /// The folder that the paths of these settings must lie in, if they are
@@ -327,9 +392,20 @@ impl Opened {
         (self.trust == Trust::Found).then_some(&*self.folder)
     }
 
-    /// A path of the settings: relative to their folder, and inside `beneath`.
+    /// A path that is read: relative to the settings' folder, and inside `beneath`.
     fn shown(
         &self,
+        path: &str,
+        beneath: Option<&Path>,
+        place: impl Fn() -> Option<Location>,
+    ) -> Result<ShownPath, SettingsError> {
+        self.reached("read", path, beneath, place)
+    }
+
+    /// The same of a path to which something else is done.
+    fn reached(
+        &self,
+        verb: &str,
         path: &str,
         beneath: Option<&Path>,
         place: impl Fn() -> Option<Location>,
@@ -338,7 +414,7 @@ impl Opened {
         if let Some(folder) = beneath
             && !leads_into(&full, folder)
         {
-            let attempt = format!("read {path}: that is outside its folder");
+            let attempt = format!("{verb} {path}: that is outside its folder");
             return Err(found_only(self.layers.label().unwrap_or(FILE_NAME), &attempt, place()));
         }
         let label = self.shown_folder.join(path).display().to_string();

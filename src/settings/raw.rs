@@ -20,6 +20,12 @@ pub(super) struct Raw {
     pub(super) order: Option<Vec<String>>,
     #[serde(default)]
     pub(super) source: BTreeMap<String, RawSource>,
+    #[serde(default)]
+    pub(super) delivery: BTreeMap<String, RawDelivery>,
+    pub(super) socket: Option<RawSocket>,
+    pub(super) ops: Option<RawOps>,
+    #[serde(default)]
+    pub(super) debounce: RawDebounce,
 }
 
 /// What a source reads.
@@ -33,6 +39,13 @@ pub(super) enum SourceType {
     Vault,
 }
 
+impl SourceType {
+    /// Whether it reads files of this machine.
+    pub(super) fn is_local(self) -> bool {
+        matches!(self, Self::Dotenv | Self::File | Self::Directory)
+    }
+}
+
 /// `[source.NAME]`, of whatever type.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +55,7 @@ pub(super) struct RawSource {
     pub(super) path: Option<String>,
     pub(super) notation: Option<String>,
     pub(super) optional: Option<bool>,
+    pub(super) max_age: Option<String>,
     pub(super) address: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) auth: Option<RawAuth>,
@@ -119,6 +133,64 @@ pub(super) struct RawTls {
     pub(super) client_cert: Option<String>,
     pub(super) client_key: Option<String>,
     pub(super) insecure_skip_verify: Option<bool>,
+}
+
+/// What a delivery makes.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum DeliveryType {
+    EnvFile,
+    Directory,
+}
+
+/// `[delivery.NAME]`, of whatever type.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDelivery {
+    #[serde(rename = "type", deserialize_with = "by_name")]
+    pub(super) kind: DeliveryType,
+    pub(super) path: String,
+    pub(super) format: Option<String>,
+    pub(super) mode: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) create_dirs: Option<bool>,
+    pub(super) vars: Option<Vec<String>>,
+    pub(super) on_change: Option<RawOnChange>,
+}
+
+/// `on_change`, whatever is done.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOnChange {
+    pub(super) exec: Option<Vec<String>>,
+    pub(super) timeout: Option<String>,
+    pub(super) signal: Option<String>,
+    pub(super) pid_file: Option<String>,
+    pub(super) min_interval: Option<String>,
+}
+
+/// `[socket]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSocket {
+    pub(super) path: String,
+    pub(super) mode: Option<String>,
+}
+
+/// `[ops]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOps {
+    pub(super) listen: String,
+}
+
+/// `[debounce]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDebounce {
+    pub(super) min: Option<String>,
+    pub(super) max: Option<String>,
 }
 
 /// A kind, by its name only: figment would take a number for its place in the

@@ -1,11 +1,20 @@
 //! The list of sources: `order` and `[source.NAME]`, checked together.
 
+use std::time::Duration;
+
 use super::layers::Merged;
 use super::raw::{Raw, RawSource, SourceType};
+use super::table::{Least, Table};
 use super::{Network, Opened, SettingsError, SourceKind, SourceSettings};
 use crate::model::key::SourceName;
 use crate::model::schema::toml_reader::nearest;
 use crate::source::structured::Notation;
+
+/// The least of a local source, which is read again every 30 seconds.
+const LOCAL_AGE: Duration = Duration::from_mins(1);
+
+/// How long a source may go without confirming what it gave.
+pub const MAX_AGE: Duration = Duration::from_hours(24);
 
 impl Opened {
     /// The sources, lowest first.
@@ -49,7 +58,16 @@ impl Opened {
                 ));
             }
             let kind = self.kind(merged, name, source, network)?;
-            sources.push(SourceSettings { name: SourceName::new(name), kind });
+            let table = Table { opened: self, merged, at: &["source", name] };
+            let max_age = table.duration(&["max_age"], source.max_age.as_deref(), MAX_AGE, Least::Some)?;
+            if max_age < LOCAL_AGE && source.kind.is_local() {
+                return Err(SettingsError::new(
+                    format!("`max_age` of source `{name}` is shorter than a minute"),
+                    merged.place(&["source", name, "max_age"]),
+                    "write \"1m\" or more: files that do not change are confirmed every 30 seconds",
+                ));
+            }
+            sources.push(SourceSettings { name: SourceName::new(name), kind, max_age });
         }
         if let Some(unused) = declared().find(|name| !order.contains(name)) {
             return Err(SettingsError::new(

@@ -30,6 +30,22 @@ fn only_not_found_means_absent() {
 }
 
 #[test]
+fn the_file_that_was_opened_can_be_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    File::create(folder.path().join("named.toml")).unwrap();
+    let path = |config: Option<&str>| {
+        let opened = open(config.map(Path::new), folder.path()).unwrap();
+        opened.path().map(Path::to_owned)
+    };
+    assert_eq!(path(Some("named.toml")), Some(folder.path().join("named.toml")));
+    let found = folder.path().join(FILE_NAME);
+    assert_ne!(path(None).as_ref(), Some(&found));
+    File::create(&found).unwrap();
+    assert_eq!(path(None), Some(found));
+    assert_eq!(opened("").unwrap().path(), None, "a text is no file");
+}
+
+#[test]
 fn the_embedded_sources_hold_until_some_are_declared() {
     let none = Opened::new(None, Path::new("/nowhere"), Trust::Full).unwrap();
     assert_eq!(sources(&none, "staging"), ["dotenv", "env"]);
@@ -73,7 +89,29 @@ fn every_mistake_says_what_to_do() {
         "[env.a.source.a]\ntype = \"vault\"\npaths = [{ path = \"a\", engine = 0 }]",
         "nothing = 1",
         "[env.a]\nnothing = 1",
-        "[env.a.socket]",
+        "[env.a.audit]",
+        "[socket]",
+        "[socket]\npath = \"x\"\npolicy = \"x\"",
+        "[env.a.socket]\npolicy = \"x\"",
+        "socket = 1",
+        "[ops]",
+        "ops = 1",
+        "debounce = 1",
+        "[debounce]\nmin = 1",
+        "delivery = 1",
+        "delivery.a = 1",
+        "[delivery.a]",
+        "[delivery.a]\ntype = \"file\"",
+        "[delivery.a]\ntype = \"directory\"",
+        "[delivery.a]\ntype = \"directory\"\npath = 1",
+        "[delivery.a]\ntype = \"directory\"\npath = \"x\"\nformat = \"json\"",
+        "[delivery.a]\ntype = \"directory\"\npath = \"x\"\nmode = 640",
+        "[delivery.a]\ntype = \"directory\"\npath = \"x\"\nvars = \"X\"",
+        "[delivery.a]\ntype = \"directory\"\npath = \"x\"\non_change = 1",
+        "[delivery.a]\ntype = \"directory\"\npath = \"x\"\non_change = { exec = \"x\" }",
+        "[delivery.a]\ntype = \"directory\"\npath = \"x\"\non_change = { exec = [1] }",
+        "[delivery.a]\ntype = \"directory\"\npath = \"x\"\non_change = { run = 1 }",
+        "[source.a]\ntype = \"env\"\nmax_age = \"1h\"",
     ] {
         let error = opened(text).err().unwrap_or_else(|| panic!("{text:?} is understood"));
         assert!(!error.help.is_empty() && error.place.is_some(), "{text:?}: {error:?}");

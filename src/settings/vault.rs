@@ -16,11 +16,11 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use super::durations::{self, written};
 use super::layers::Merged;
 use super::raw::{Method, RawAuth, RawSource};
 use super::{FILE_NAME, Network, Opened, SettingsError, ShownPath, SourceKind, found_only};
 use crate::model::origin::Location;
-use crate::model::schema::kind::{go_duration, parse_go_duration};
 use crate::source::vault::Config;
 use crate::source::vault::config::{Address, Auth, Identity, RoleId, Tls, default};
 use ambient::{ADDRESS, Ambient, CA_CERT, NAMESPACE, TOKEN};
@@ -258,8 +258,7 @@ impl Reader<'_> {
         within: &RangeInclusive<Duration>,
     ) -> Result<Duration, SettingsError> {
         let Some(text) = text else { return Ok(usual) };
-        let read = parse_go_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
-        read.map(Duration::from_nanos).filter(|duration| within.contains(duration)).ok_or_else(|| {
+        durations::parse(text).filter(|duration| within.contains(duration)).ok_or_else(|| {
             let message = format!(
                 "`{field}` of source `{}` must be a duration from {} to {}",
                 self.name,
@@ -383,11 +382,6 @@ impl Reader<'_> {
             self.refused(&["address"], &format!("{attempt}{unset}"), &format!("; else unset {any}"))
         })
     }
-}
-
-/// A duration as the settings write it.
-fn written(duration: Duration) -> String {
-    go_duration(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX))
 }
 
 /// A mistake in a variable of the process that stands for a field.

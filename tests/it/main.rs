@@ -9,7 +9,12 @@ static ALLOCATOR: dlconf::model::secret::WipingAllocator = dlconf::model::secret
 
 mod bao;
 mod check;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod courier;
 mod crash;
+mod daemon;
+mod daemon_on_change;
+mod daemon_vault;
 mod datalens;
 mod deliveries;
 mod dev;
@@ -31,6 +36,7 @@ mod reports;
 mod run;
 mod serve;
 mod settings;
+mod settings_daemon;
 mod settings_vault;
 mod vault;
 mod vault_policy;

@@ -98,7 +98,12 @@ fn mistakes_have_a_place_and_a_fix() {
             "no sources of type \"sealed\" yet",
             "it reads: env",
         ),
-        ("[env.production.socket]\npath = \"x\"\n", "dlconf.toml:1:17", "no [socket] yet", "remove it"),
+        (
+            "[env.production.audit]\npath = \"x\"\n",
+            "dlconf.toml:1:17",
+            "no [audit] yet",
+            "remove it, or use a release that has it",
+        ),
         (
             "[env.staging]\nservise = \"web\"\n",
             "dlconf.toml:2:1",
@@ -119,7 +124,7 @@ fn mistakes_have_a_place_and_a_fix() {
             "no sources of type \"sealed\" yet",
             "",
         ),
-        ("[socket]\npath = \"x\"\n", "dlconf.toml:1:2", "no [socket] yet", ""),
+        ("[snapshot]\npath = \"x\"\n", "dlconf.toml:1:2", "no [snapshot] yet", ""),
         (
             "environment = \"staging\"\n[env.prod]\nservice = \"web\"\n",
             "dlconf.toml",
@@ -285,7 +290,7 @@ fn a_mistake_in_a_variable_names_the_variable() {
         ("DLCONF_SOURCE__A__PTH", "x", "did you mean `path`?"),
         ("DLCONF_SOURCE__B__PATH", "x", "`source.b` needs `type`"),
         ("DLCONF_ORDER__X", "a", "`order` must be a list of names"),
-        ("DLCONF_SOCKET__PATH", "x", "no [socket] yet"),
+        ("DLCONF_AUDIT__PATH", "x", "no [audit] yet"),
     ] {
         let ran = folder.run_with(&["check"], &[(name, value)]).exits(2);
         ran.warns(message).warns(&format!("--> env:{name}\n")).warns("= fix: ").never_says("dlconf.toml:");

@@ -1,0 +1,48 @@
+//! `dlconf forget KEY`: gives up a value that is held although its source deleted
+//! it.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use hyper::Method;
+use serde::Deserialize;
+
+use super::ask::{Answer, Daemon};
+use super::output::Terminal;
+use super::{Failure, Fault, Global, exit};
+use crate::model::finding::Code;
+
+#[derive(Debug, Args)]
+pub(super) struct Forget {
+    /// The variable
+    #[arg(value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    key: String,
+}
+
+/// What the daemon says when it is done.
+#[derive(Deserialize)]
+struct GivenUp {
+    version: String,
+}
+
+impl Forget {
+    pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
+        let daemon = Daemon::configured(global)?;
+        let problem = match daemon.ask::<GivenUp>(Method::POST, &["v1", "forget", &self.key])? {
+            Answer::Given(GivenUp { version }) => {
+                terminal.note(&format!("gave up {}; version {version} is without it", self.key));
+                return Ok(exit::FINE);
+            }
+            Answer::Refused(problem) => problem,
+        };
+        let code = if problem.code == "unknown-variable" { exit::USAGE } else { exit::FINDINGS };
+        let mut faults = Failure::new(code, problem.detail, None).faults;
+        faults.extend(problem.findings.into_iter().map(|finding| Fault {
+            code: finding.code.and_then(|code| code.parse::<Code>().ok()),
+            message: finding.message,
+            place: finding.place,
+            help: finding.help,
+            drawn: None,
+        }));
+        Err(Failure { exit: code, faults })
+    }
+}

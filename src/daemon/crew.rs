@@ -1,0 +1,300 @@
+//! The tasks of a daemon, but for the broker's: couriers and servers.
+//!
+//! Owns: starting, stopping and exchanging them. Invariant: a task that ends
+//! without having been told to is noticed, with its name.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+use super::face::Face;
+use super::layout::{BoundAll, Granted, Layout};
+use super::reload::Attempt;
+use crate::broker::{Broker, Intake, error_words, time};
+use crate::delivery::Delivery;
+use crate::delivery::config::DeliveryKind;
+use crate::delivery::courier::{Courier, Ended, Record};
+use crate::delivery::directory::Directory;
+use crate::delivery::env_file::EnvFile;
+use crate::delivery::hook::Hook;
+use crate::process::HelperHandle;
+use crate::serve::{Bound, Limits, Subject, control, ops};
+use crate::source::{Source, Use};
+use crate::status::RefusedReload;
+use crate::telemetry::{Event, Listener, Telemetry};
+
+/// For the sources that a reload left over.
+const RETIREMENT: Duration = Duration::from_secs(2);
+
+/// The tasks.
+pub(super) struct Crew {
+    listener: Arc<dyn Listener>,
+    helper: Option<HelperHandle>,
+    roster: Roster,
+    ops: Option<oneshot::Sender<()>>,
+    socket: Option<oneshot::Sender<()>>,
+    /// Each ends with its name, and whether it was told to.
+    tasks: JoinSet<(String, bool)>,
+    retired: JoinSet<()>,
+    broker: Option<AbortHandle>,
+}
+
+/// The couriers at work, by their deliveries' names.
+#[derive(Clone, Default)]
+pub(super) struct Roster(Arc<Mutex<BTreeMap<String, Worker>>>);
+
+/// A courier at work.
+struct Worker {
+    granted: Granted,
+    record: Arc<Record>,
+    /// Gone when it was told to stop.
+    stop: Option<oneshot::Sender<()>>,
+    /// Told when it has ended.
+    gone: oneshot::Receiver<()>,
+}
+
+impl Crew {
+    pub(super) fn new(listener: Arc<dyn Listener>, helper: Option<HelperHandle>) -> Self {
+        Self {
+            listener,
+            helper,
+            roster: Roster::default(),
+            ops: None,
+            socket: None,
+            tasks: JoinSet::new(),
+            retired: JoinSet::new(),
+            broker: None,
+        }
+    }
+
+    /// The couriers at work.
+    pub(super) fn roster(&self) -> Roster {
+        self.roster.clone()
+    }
+
+    /// Starts what a layout asks for and is not there; couriers begin when `after`
+    /// says so.
+    pub(super) fn staff(
+        &mut self,
+        layout: &Layout,
+        bound: BoundAll,
+        face: &Arc<Face>,
+        after: &watch::Receiver<bool>,
+    ) {
+        for granted in &layout.deliveries {
+            if !self.roster.has(&granted.config.name) {
+                self.hire(granted, face, after.clone());
+            }
+        }
+        face.show(self.roster.records());
+        let subject: Arc<dyn Subject> = Arc::clone(face) as _;
+        if let Some(bound) = bound.ops {
+            let router = ops::router(Arc::clone(&subject), face.telemetry(), bound.is_local());
+            self.ops = Some(self.serve("the ops port", bound, router));
+        }
+        if let Some(bound) = bound.socket {
+            let router = control::router(subject, Arc::clone(&self.listener));
+            self.socket = Some(self.serve("the socket", bound, router));
+        }
+    }
+
+    fn hire(&mut self, granted: &Granted, face: &Face, mut after: watch::Receiver<bool>) {
+        let config = granted.config.clone();
+        let name = config.name.clone();
+        let delivery: Box<dyn Delivery> = match config.kind {
+            DeliveryKind::EnvFile { .. } => Box::new(EnvFile::new(&config)),
+            DeliveryKind::Directory => Box::new(Directory::new(&config)),
+        };
+        let on_change = config.on_change.clone();
+        let hook = on_change.map(|on_change| Hook::new(&name, on_change, self.helper.clone()));
+        let listener = Arc::clone(&self.listener);
+        let courier = Courier::new(config, delivery, face.gate(), granted.keys.clone(), hook, listener);
+        let record = courier.record();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (end, gone) = oneshot::channel();
+        let who = format!("delivery `{name}`");
+        self.tasks.spawn(async move {
+            // Who was to say so may have been cut at the end.
+            drop(after.wait_for(|gone| *gone).await);
+            let ended = courier.run(async { drop(stopped.await) }).await;
+            let _nobody_waits = end.send(());
+            (who, ended == Ended::Told)
+        });
+        let stop = Some(stop);
+        self.roster.lock().insert(name, Worker { granted: granted.clone(), record, stop, gone });
+    }
+
+    /// Lets the broker work.
+    pub(super) fn broker(&mut self, broker: Arc<Broker>, intake: Intake) {
+        self.broker = Some(self.tasks.spawn(async move {
+            broker.run(intake).await;
+            ("a source's task".to_owned(), false)
+        }));
+    }
+
+    fn serve(&mut self, what: &'static str, bound: Bound, router: axum::Router) -> oneshot::Sender<()> {
+        self.listener.tell(Event::Listening { what, at: bound.at().to_owned() });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let listener = Arc::clone(&self.listener);
+        self.tasks.spawn(async move {
+            let served =
+                bound.serve(router, Limits::default(), listener, async { drop(stopped.await) }).await;
+            (what.to_owned(), served.is_ok())
+        });
+        stop
+    }
+
+    /// Ends a reload: exchanges what the new layout has otherwise, or says why the
+    /// old one stays (`by_itself`: only if that is news). Gives the layout that is in
+    /// force now, if it is new.
+    pub(super) fn conclude(
+        &mut self,
+        attempt: Attempt,
+        by_itself: bool,
+        face: &Arc<Face>,
+    ) -> Option<Arc<Layout>> {
+        match attempt {
+            Attempt::Holds { layout, bound, ended } => {
+                self.retire(ended);
+                self.exchange(&layout, bound, face);
+                face.refuse(None);
+                self.listener.tell(Event::Reloaded);
+                Some(layout)
+            }
+            Attempt::Refused { findings, ended } => {
+                self.retire(ended);
+                let faults = error_words(&findings);
+                let is_news = face.refuse(Some(RefusedReload { at: time(SystemTime::now()), findings }));
+                if is_news || !by_itself {
+                    self.listener.tell(Event::ReloadRefused { faults });
+                }
+                None
+            }
+        }
+    }
+
+    fn exchange(&mut self, layout: &Layout, bound: BoundAll, face: &Arc<Face>) {
+        self.roster.dismiss(&layout.deliveries);
+        let leaving = self.roster.take_dismissed();
+        // A new one may write where an old one did: only when all of those are gone.
+        let (gone, after) = watch::channel(leaving.is_empty());
+        self.retired.spawn(async move {
+            join_all(leaving.into_iter().map(Worker::leave)).await;
+            gone.send_replace(true);
+        });
+        if layout.ops.is_none() || bound.ops.is_some() {
+            self.ops = None;
+        }
+        if layout.control().is_none() || bound.socket.is_some() {
+            self.socket = None;
+        }
+        self.staff(layout, bound, face, &after);
+    }
+
+    /// Ends the use of sources that nobody needs any more.
+    fn retire(&mut self, sources: Vec<Arc<dyn Source>>) {
+        while self.retired.try_join_next().is_some() {}
+        if !sources.is_empty() {
+            self.retired.spawn(async move {
+                let closing = join_all(sources.iter().map(|source| source.close(Use::GoesOn)));
+                let _ends_by_itself = timeout(RETIREMENT, closing).await;
+            });
+        }
+    }
+
+    /// Waits until a task ends that was not told to; which one.
+    pub(super) async fn ended(&mut self) -> String {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok((_, true))) => {}
+                Some(Ok((who, false))) => return format!("{who} ended by itself"),
+                Some(Err(error)) if error.is_cancelled() => {}
+                Some(Err(_)) => return "a task broke".to_owned(),
+                None => pending().await,
+            }
+        }
+    }
+
+    /// Tells all to end and waits for them.
+    pub(super) async fn drain(&mut self) {
+        (self.ops, self.socket) = (None, None);
+        self.roster.dismiss(&[]);
+        join_all(self.roster.take_dismissed().into_iter().map(Worker::leave)).await;
+        self.broker.take().iter().for_each(AbortHandle::abort);
+        while self.tasks.join_next().await.is_some() {}
+        while self.retired.join_next().await.is_some() {}
+    }
+}
+
+impl Roster {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Worker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+
+    fn records(&self) -> Vec<Arc<Record>> {
+        self.lock().values().map(|worker| Arc::clone(&worker.record)).collect()
+    }
+
+    /// Tells all to stop but those that are to stay just as they are.
+    pub(super) fn dismiss(&self, staying: &[Granted]) {
+        for worker in self.lock().values_mut().filter(|worker| !staying.contains(&worker.granted)) {
+            worker.stop = None;
+        }
+    }
+
+    /// Those that were told to stop.
+    fn take_dismissed(&self) -> Vec<Worker> {
+        let mut workers = self.lock();
+        let (leaving, staying) =
+            std::mem::take(&mut *workers).into_iter().partition(|(_, worker)| worker.stop.is_none());
+        *workers = staying;
+        let leaving: BTreeMap<String, Worker> = leaving;
+        leaving.into_values().collect()
+    }
+}
+
+impl Worker {
+    async fn leave(self) {
+        let _gone = self.gone.await;
+    }
+}
+
+/// Passes events on, and beats when one may have changed how ready we are.
+pub(super) struct Pulse {
+    telemetry: Arc<Telemetry>,
+    beat: Notify,
+}
+
+impl Pulse {
+    pub(super) fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry, beat: Notify::new() }
+    }
+
+    /// Waits for the next beat. It may be dropped at any time.
+    pub(super) async fn beat(&self) {
+        self.beat.notified().await;
+    }
+}
+
+impl Listener for Pulse {
+    fn tell(&self, event: Event) {
+        let matters = !matches!(
+            event,
+            Event::Answered { .. } | Event::Fetched { .. } | Event::HookSaid { .. } | Event::Denied { .. }
+        );
+        self.telemetry.tell(event);
+        if matters {
+            self.beat.notify_one();
+        }
+    }
+}

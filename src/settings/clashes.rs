@@ -1,0 +1,148 @@
+//! Places that are nobody else's: what a daemon makes lies neither upon nor
+//! inside anything else that it makes, nor what it reads. It would read back what
+//! it wrote, or two would replace each other's files for ever.
+//!
+//! Places are compared as they are now, links followed; who exchanges a link
+//! later gains a mistake, not a right.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::layers::Merged;
+use super::table::Table;
+use super::{Opened, Settings, SettingsError, ShownPath, SourceKind};
+use crate::serve::config::Listen;
+use crate::source::dotenv::four_files;
+use crate::source::vault::Config;
+use crate::source::vault::config::{Auth, RoleId};
+
+/// Something that is made.
+struct Made<'a> {
+    table: Vec<&'a str>,
+    field: &'static str,
+    place: PathBuf,
+}
+
+/// Something that is read.
+struct Read {
+    what: String,
+    place: PathBuf,
+}
+
+impl Opened {
+    /// Judges the places of everything that is made.
+    pub(super) fn judge_places(
+        &self,
+        merged: &Merged<'_>,
+        settings: &Settings,
+        environment: &str,
+    ) -> Result<(), SettingsError> {
+        let made = made(settings);
+        if made.is_empty() {
+            return Ok(());
+        }
+        let read = self.read(settings, environment);
+        for (at, one) in made.iter().enumerate() {
+            let table = Table { opened: self, merged, at: &one.table };
+            let others = made.iter().enumerate().filter(|(other, _)| *other != at);
+            for (other, two) in others {
+                let clause = if one.place == two.place && other < at {
+                    "is the same place as"
+                } else if one.place != two.place && one.place.starts_with(&two.place) {
+                    "lies inside"
+                } else {
+                    continue;
+                };
+                let two = Table { opened: self, merged, at: &two.table }.named(&[two.field]);
+                let help = "give each a place of its own";
+                return Err(table.wrong(&[one.field], &format!("{clause} {two}"), help));
+            }
+            for Read { what, place } in &read {
+                let clause = if one.place == *place {
+                    "is"
+                } else if one.place.starts_with(place) {
+                    "lies inside"
+                } else if place.starts_with(&one.place) {
+                    "holds"
+                } else {
+                    continue;
+                };
+                let help = "choose another place: dlconf would take what it makes for what was given to it";
+                return Err(table.wrong(&[one.field], &format!("{clause} {what}"), help));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, settings: &Settings, environment: &str) -> Vec<Read> {
+        let named = |what: &str, path: PathBuf| Read { what: what.to_owned(), place: resolved(&path) };
+        let own = self.path().map(|path| named("the settings file", path.to_owned()));
+        let schema = self.raw.schema.as_ref().map(|path| named("the schema", self.folder.join(path)));
+        let sources = settings.sources.iter().flat_map(|source| {
+            let what = format!("what source `{}` reads", source.name);
+            let paths = paths(&source.kind, environment);
+            paths.into_iter().map(move |path| Read { what: what.clone(), place: resolved(&path) })
+        });
+        own.into_iter().chain(schema).chain(sources).collect()
+    }
+}
+
+fn made(settings: &Settings) -> Vec<Made<'_>> {
+    let deliveries = settings.deliveries.iter().map(|delivery| Made {
+        table: vec!["delivery", &delivery.name],
+        field: "path",
+        place: resolved(&delivery.path),
+    });
+    let socket = settings.socket.as_ref().map(|socket| ("socket", "path", &socket.path));
+    let ops = settings.ops.as_ref().and_then(|listen| match listen {
+        Listen::Unix(socket) => Some(("ops", "listen", &socket.path)),
+        Listen::Tcp(_) => None,
+    });
+    // Beside each there is its lock.
+    let sockets = socket.into_iter().chain(ops).flat_map(|(table, field, path)| {
+        let lock = PathBuf::from(format!("{}.lock", path.display()));
+        [resolved(path), resolved(&lock)].map(|place| Made { table: vec![table], field, place })
+    });
+    deliveries.chain(sockets).collect()
+}
+
+/// What a source reads of the disk.
+fn paths(kind: &SourceKind, environment: &str) -> Vec<PathBuf> {
+    match kind {
+        SourceKind::Env | SourceKind::PassedOver => Vec::new(),
+        SourceKind::Dotenv { path: Some(path), .. }
+        | SourceKind::File { path, .. }
+        | SourceKind::Directory { path, .. } => vec![path.path.clone()],
+        // Whether the environment is a laptop's, only the schema says: all four.
+        SourceKind::Dotenv { path: None, folder, .. } => {
+            four_files(environment, true).into_iter().map(|name| folder.path.join(name)).collect()
+        }
+        SourceKind::Vault { config, .. } => credentials(config).map(|file| file.path.clone()).collect(),
+    }
+}
+
+/// The files that a Vault source logs in and verifies with.
+fn credentials(config: &Config) -> impl Iterator<Item = &ShownPath> {
+    let (one, other) = match &config.auth {
+        Auth::Token | Auth::Cert { .. } => (None, None),
+        Auth::TokenFile { path } => (Some(path), None),
+        Auth::Kubernetes { token, .. } | Auth::Jwt { token, .. } => (Some(token), None),
+        Auth::AppRole { role_id: RoleId::File(file), secret_id, .. } => (Some(file), secret_id.as_ref()),
+        Auth::AppRole { secret_id, .. } => (None, secret_id.as_ref()),
+    };
+    let identity = config.tls.identity.iter().flat_map(|identity| [&identity.cert, &identity.key]);
+    one.into_iter().chain(other).chain(identity).chain(&config.tls.ca_cert)
+}
+
+/// A path with the links of what exists of it followed.
+fn resolved(path: &Path) -> PathBuf {
+    let existing = path.ancestors().find_map(|upper| Some((upper, upper.canonicalize().ok()?)));
+    let Some((upper, mut real)) = existing else { return path.to_owned() };
+    for component in path.strip_prefix(upper).unwrap_or(Path::new("")).components() {
+        match component {
+            Component::ParentDir => _ = real.pop(),
+            Component::Normal(name) => real.push(name),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    real
+}

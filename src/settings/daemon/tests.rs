@@ -1,0 +1,117 @@
+//! What follows from what is written: no process is needed.
+
+use std::time::Duration;
+
+use std::path::Path;
+
+use super::*;
+use crate::settings::{FILE_NAME, Network, Settings, SettingsFile, Trust};
+
+fn read(text: &str, trust: Trust) -> Result<Settings, SettingsError> {
+    let file = SettingsFile { label: FILE_NAME.into(), folder: "/nowhere".into(), text: text.into() };
+    let opened = Opened::new(Some(file), Path::new("/nowhere"), trust)?;
+    opened.in_environment("staging", &["staging".into()], Network::Online(&[]))
+}
+
+#[test]
+fn what_is_not_written_has_a_default() {
+    let settings = read("[socket]\npath = \"a.sock\"", Trust::Full).unwrap();
+    let socket = SocketConfig { path: "/nowhere/a.sock".into(), label: "a.sock".into(), mode: 0o600 };
+    assert_eq!((settings.socket, settings.ops), (Some(socket), None));
+    let (min, max) = (Duration::from_millis(50), Duration::from_secs(2));
+    assert_eq!(settings.debounce, Debounce { min, max });
+    assert!(read("", Trust::Full).unwrap().socket.is_none());
+}
+
+#[test]
+fn what_is_written_holds() {
+    let text = "debounce = { min = \"0s\", max = \"0s\" }\n[socket]\npath = \"/run/a\"\nmode = \"0660\"";
+    let settings = read(text, Trust::Full).unwrap();
+    assert_eq!(settings.debounce, Debounce { min: Duration::ZERO, max: Duration::ZERO });
+    assert_eq!(settings.socket.unwrap().mode, 0o660);
+    let overlay = format!("{text}\n[env.staging]\ndebounce.max = \"1h\"\nops.listen = \"unix:o.sock\"");
+    let settings = read(&overlay, Trust::Full).unwrap();
+    assert_eq!(settings.debounce.max, Duration::from_hours(1));
+    let socket = SocketConfig { path: "/nowhere/o.sock".into(), label: "o.sock".into(), mode: 0o600 };
+    assert_eq!(settings.ops, Some(Listen::Unix(socket)));
+}
+
+#[test]
+fn sources_forget_after_a_day_or_as_they_say() {
+    let text = "order = [\"a\", \"b\"]\n[source.a]\ntype = \"env\"\n\
+        [source.b]\ntype = \"dotenv\"\nmax_age = \"90m\"";
+    let ages = read(text, Trust::Full).unwrap().sources.into_iter().map(|source| source.max_age);
+    assert_eq!(ages.collect::<Vec<_>>(), [Duration::from_hours(24), Duration::from_mins(90)]);
+}
+
+#[test]
+fn an_address_is_an_address_with_a_port() {
+    for (text, address) in [
+        ("127.0.0.1:9470", "127.0.0.1:9470"),
+        ("[::1]:1", "[::1]:1"),
+        ("0.0.0.0:9470", "0.0.0.0:9470"),
+        ("LocalHost:80", "127.0.0.1:80"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+    ] {
+        assert_eq!(tcp(text).ok(), Some(address.parse().unwrap()), "{text}");
+    }
+    for (text, clause, help) in [
+        ("", "no port", "\"127.0.0.1:9470\""),
+        ("9470", "at which address", "\"127.0.0.1:9470\""),
+        (":80", "at which address", "\"127.0.0.1:80\""),
+        ("*:80", "`*`", "\"0.0.0.0:80\""),
+        ("127.0.0.1", "no port", "\"127.0.0.1:9470\""),
+        ("::1", "no port", "\"[::1]:9470\""),
+        ("[::1]", "no port", "\"[::1]:9470\""),
+        ("localhost", "no port", "\"127.0.0.1:9470\""),
+        ("localhost:", "no port", "\"127.0.0.1:9470\""),
+        ("127.0.0.1:65536", "beyond 65535", "\"127.0.0.1:9470\""),
+        ("fe80::x:80", "no address", "\"[::1]:80\""),
+        ("127.0.0.256:80", "no address", "\"127.0.0.1:9470\""),
+        ("127.1:80", "no address", "\"127.0.0.1:9470\""),
+        ("http://127.0.0.1:80", "no URL", "unix:"),
+        ("/run/ops.sock", "no path", "\"unix:/run/dlconf/ops.sock\""),
+        ("ops.example.com:80", "names a host", "\"127.0.0.1:80\""),
+        ("localhost.evil:80", "names a host", "\"127.0.0.1:80\""),
+    ] {
+        let slip = tcp(text).err().unwrap_or_else(|| panic!("{text:?} is taken"));
+        assert!(slip.clause.contains(clause), "{text:?}: {}", slip.clause);
+        assert!(slip.help.contains(help), "{text:?}: {}", slip.help);
+    }
+}
+
+#[test]
+fn a_socket_has_the_longest_path_that_can_be_bound() {
+    let of = |length: usize| {
+        let path = format!("/{}", "a".repeat(length - 1));
+        (
+            read(&format!("[socket]\npath = \"{path}\""), Trust::Full),
+            std::os::unix::net::SocketAddr::from_pathname(&path),
+        )
+    };
+    let (longest, system) = of(LONGEST);
+    assert!(longest.is_ok() && system.is_ok());
+    let (longer, system) = of(LONGEST + 1);
+    assert!(longer.unwrap_err().message.contains("is 108 bytes long") && system.is_err());
+}
+
+#[test]
+fn found_settings_are_heard_on_this_machine_only() {
+    for (listen, full, found) in [
+        ("127.0.0.1:1", true, true),
+        ("127.8.9.1:1", true, true),
+        ("[::1]:1", true, true),
+        ("[::ffff:127.0.0.1]:1", true, true),
+        ("localhost:1", true, true),
+        ("0.0.0.0:1", true, false),
+        ("[::]:1", true, false),
+        ("10.0.0.1:1", true, false),
+        ("unix:/run/ops.sock", true, false),
+    ] {
+        let text = format!("order = []\n[ops]\nlisten = \"{listen}\"");
+        assert_eq!(read(&text, Trust::Full).is_ok(), full, "{listen}");
+        let ours = read(&text, Trust::Found);
+        assert_eq!(ours.is_ok(), found, "{listen}: {ours:?}");
+        assert!(found || ours.unwrap_err().refused, "{listen}");
+    }
+}
