@@ -9,11 +9,11 @@ with a template of the same env file. All log in by AppRole. Time is taken as in
 speed.py, one spawn of each in turn; memory is the kernel's high-water mark
 (VmHWM), read over and over until the end.
 
-Watching: each at its default and at one second, all four at once, each with an
-AppRole by which the server's log tells them apart. Until dlconf has a daemon, its
-watcher is vault_load.rs with one source, which renders what it reads as `render`
-does. First a minute in which nothing changes; then a field is changed five times,
-at random moments, and the rendered files are looked at every few milliseconds.
+Watching: `dlconf daemon` with an env-file delivery beside `bao agent`, each at its
+default and at one second, all four at once, each with an AppRole by which the
+server's log tells them apart. dlconf gathers changes for its default of 50 ms.
+First a minute in which nothing changes; then a field is changed five times, at
+random moments, and the rendered files are looked at every few milliseconds.
 
 Nothing is judged but that all rendered the same.
 """
@@ -32,7 +32,7 @@ from pathlib import Path
 
 from openbao import ROOT, Request, Server, binary, memory
 from speed import TRUE, Subject, build, interleaved, key
-from vault_load import Brokers, kinds, program
+from vault_load import kinds
 
 PATHS = ["shop/database", "shop/cache", "shop/mail"]
 FIELDS = ["HOST", "USER", "PASSWORD", "TOKEN"]
@@ -148,17 +148,18 @@ def same(ours: set[str], theirs: set[str]) -> None:
         sys.exit(f"dlconf rendered {len(ours)} lines, the agent {len(theirs)}, {len(ours & theirs)} of them the same")
 
 
-class Agent:
-    """A running `bao agent`; it ends with the `with` around it."""
+class Running:
+    """Something that watches; it ends with the `with` around it."""
 
-    def __init__(self, config: Path, folder: Path):
-        self.config, self.folder = config, folder
+    def __init__(self, argv: list[str], folder: Path, log: Path):
+        self.argv, self.folder, self.log = argv, folder, log
 
-    def __enter__(self) -> "Agent":
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder)}
-        with open(self.config.with_suffix(".log"), "wb") as log:
+    def __enter__(self) -> "Running":
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [binary(), "agent", f"-config={self.config}"],
+                self.argv,
+                cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -172,17 +173,30 @@ class Agent:
         self.process.wait()
 
 
-def watching(server: Server, built: Path, wait: bool) -> None:
+def daemon(server: Server, role: str, output: Path, poll: str | None) -> Running:
+    settings = server.settings(f"{role}.toml", role, PATHS, poll)
+    with settings.open("a") as more:
+        more.write(f'[delivery.shop]\ntype = "env-file"\npath = "{output}"\n')
+    argv = [str(build(static=False)), "--config", str(settings), "daemon"]
+    return Running(argv, server.folder / "shop", settings.with_suffix(".log"))
+
+
+def agent(server: Server, role: str, output: Path, interval: str | None) -> Running:
+    config = agent_config(server, role, output, interval)
+    return Running([str(binary()), "agent", f"-config={config}"], server.folder, config.with_suffix(".log"))
+
+
+def watching(server: Server, wait: bool) -> None:
     files = {role: server.folder / f"{role}.env" for role in ("dlconf-5s", "dlconf-1s", "agent-5m", "agent-1s")}
     with ExitStack() as stack:
         started = time.time()
-        running: dict[str, Brokers | Agent] = {}
-        for role, poll in (("dlconf-5s", None), ("dlconf-1s", "1s")):
-            settings = server.settings(f"{role}.toml", role, PATHS, poll)
-            running[role] = stack.enter_context(Brokers(built, settings, 1, files[role]))
-        for role, interval in (("agent-5m", None), ("agent-1s", "1s")):
-            config = agent_config(server, role, files[role], interval)
-            running[role] = stack.enter_context(Agent(config, server.folder))
+        watchers = {
+            "dlconf-5s": daemon(server, "dlconf-5s", files["dlconf-5s"], None),
+            "dlconf-1s": daemon(server, "dlconf-1s", files["dlconf-1s"], "1s"),
+            "agent-5m": agent(server, "agent-5m", files["agent-5m"], None),
+            "agent-1s": agent(server, "agent-1s", files["agent-1s"], "1s"),
+        }
+        running = {role: stack.enter_context(watcher) for role, watcher in watchers.items()}
         for role, file in files.items():
             wait_for(f"{role} renders", 60, lambda: len(rendered(file)) >= len(PATHS) * len(FIELDS))
             same(rendered(files["dlconf-5s"]), rendered(file))
@@ -212,8 +226,8 @@ def watching(server: Server, built: Path, wait: bool) -> None:
 
     print("\n| watching | `kv put` to file | VmRSS | RssAnon | requests in 60 idle s |\n|---|---|---|---|---|")
     labels = {
-        "dlconf-5s": "dlconf's watcher, default (5 s)",
-        "dlconf-1s": "dlconf's watcher, 1 s",
+        "dlconf-5s": "`dlconf daemon`, default (5 s)",
+        "dlconf-1s": "`dlconf daemon`, 1 s",
         "agent-5m": "`bao agent`, default (5 min)",
         "agent-1s": "`bao agent`, 1 s",
     }
@@ -251,14 +265,13 @@ def reads(asked: list[Request], role: str) -> float:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     arguments.add_argument("--no-wait", action="store_true", help="not for the agent's default, five minutes")
-    arguments.add_argument("--watcher", type=Path, help="vault_load.rs as built already")
     arguments.add_argument("--spawns", type=int, default=5, help="spawns in each of five batches (5)")
     asked = arguments.parse_args()
     with Server() as server:
         for path in PATHS:
             server.put(path, fields(path))
         one_shot(server, asked.spawns)
-        watching(server, asked.watcher.resolve() if asked.watcher else program(), not asked.no_wait)
+        watching(server, not asked.no_wait)
     said = subprocess.run([binary(), "version"], capture_output=True, text=True, check=True)
     print(f"\nload {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {said.stdout.split(' (')[0]}")
 

@@ -70,8 +70,8 @@ def program() -> Path:
 class Brokers:
     """The running program; it ends with the `with` around it."""
 
-    def __init__(self, built: Path, settings: Path, count: int, file: Path | None = None):
-        self.argv = [built, settings, str(count), *([file] if file else [])]
+    def __init__(self, built: Path, settings: Path, count: int):
+        self.argv = [built, settings, str(count)]
         # Lines that it said and nobody has taken yet, each with its time.
         self.said: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
 

@@ -2,24 +2,20 @@
 //! source of its own, and with it a login, a client and connections of its own.
 //!
 //! ```text
-//! vault_load SETTINGS BROKERS [FILE]
+//! vault_load SETTINGS BROKERS
 //! ```
 //!
 //! It says `ready` when all have read, and `fetched` each time that one was told
-//! of a change and has read it. With FILE, what was read is written there first.
-//! It ends at the end of its input, so that it does not outlive who started it.
-//! `vault_load.py` and `vault_agent.py` count and judge.
+//! of a change and has read it. It ends at the end of its input, so that it does
+//! not outlive who started it. `vault_load.py` counts and judges.
 
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use dlconf::delivery::encode::{Format, Options, encode};
-use dlconf::delivery::file::{self, Permissions};
 use dlconf::model::key::Key;
-use dlconf::model::layer::{Layer, Value};
-use dlconf::model::secret::{SecretValue, WIPING_ALLOCATOR, WipingAllocator};
+use dlconf::model::secret::{WIPING_ALLOCATOR, WipingAllocator};
 use dlconf::settings::{self, Network, SourceKind};
 use dlconf::source::vault::VaultSource;
 use dlconf::source::{Ask, Source as _, Use};
@@ -39,10 +35,9 @@ fn main() -> Done {
         return say("benches/vault_load.py runs this");
     };
     let brokers: usize = brokers.to_string_lossy().parse()?;
-    let file = arguments.next().map(PathBuf::from);
     let sources = sources(Path::new(&settings), brokers)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch(&sources, file.as_deref()))
+    runtime.block_on(watch(&sources))
 }
 
 /// The first Vault source of the settings, as many times as there are brokers.
@@ -58,14 +53,14 @@ fn sources(path: &Path, brokers: usize) -> Done<Vec<VaultSource>> {
 }
 
 /// Watches until the input ends.
-async fn watch(sources: &[VaultSource], file: Option<&Path>) -> Done {
+async fn watch(sources: &[VaultSource]) -> Done {
     let known = BTreeSet::new();
-    try_join_all(sources.iter().map(|source| fetch(source, &known, file, true))).await?;
+    try_join_all(sources.iter().map(|source| fetch(source, &known, true))).await?;
     say("ready")?;
     let followers = sources.iter().map(async |source| -> Done {
         loop {
             source.changed().await;
-            fetch(source, &known, file, false).await?;
+            fetch(source, &known, false).await?;
             say("fetched")?;
         }
     });
@@ -77,27 +72,14 @@ async fn watch(sources: &[VaultSource], file: Option<&Path>) -> Done {
     Ok(())
 }
 
-async fn fetch(source: &VaultSource, known: &BTreeSet<Key>, file: Option<&Path>, retry: bool) -> Done {
-    let layer = source.fetch(Ask { known, names_only: false, retry }).await.map_err(|error| {
-        let first = error.faults.first().map(|fault| fault.location.to_string());
-        format!("{error} ({})", first.unwrap_or_default())
-    })?;
-    file.map_or(Ok(()), |file| write(&layer, file))
-}
-
-fn write(layer: &Layer, file: &Path) -> Done {
-    let values: Vec<(&Key, &SecretValue)> = layer
-        .offers
-        .iter()
-        .filter_map(|offer| match &offer.value {
-            Value::Literal(value) => Some((&offer.key, &**value)),
-            Value::Template(_) => None,
-        })
-        .collect();
-    let text = encode(Format::Dotenv, &values, &Options::default())
-        .map_err(|refused| format!("{} values cannot be written", refused.len()))?;
-    file::replace(file, text.expose().as_bytes(), &Permissions::private())?;
-    Ok(())
+async fn fetch(source: &VaultSource, known: &BTreeSet<Key>, retry: bool) -> Done {
+    match source.fetch(Ask { known, names_only: false, retry }).await {
+        Ok(_layer) => Ok(()),
+        Err(error) => {
+            let first = error.faults.first().map(|fault| fault.location.to_string());
+            Err(format!("{error} ({})", first.unwrap_or_default()).into())
+        }
+    }
 }
 
 /// A thread waits for it: the runtime reads no files.
