@@ -187,7 +187,7 @@ impl Daemon {
             }
             if asked_again && attempt.is_none() {
                 (asked_again, again) = (false, None);
-                self.systemd.reloading();
+                self.systemd.reloading(is_ready);
                 let loaded = Loaded {
                     layout: Arc::clone(&self.layout),
                     broker: Arc::clone(&self.broker),

@@ -71,8 +71,9 @@ impl Systemd {
         self.say(&[NotifyState::Status(&line)]);
     }
 
-    pub(super) fn reloading(&self) {
-        if let Ok(now) = NotifyState::monotonic_usec_now() {
+    /// A reload begins. Before it was ready there is nothing to come back to.
+    pub(super) fn reloading(&self, is_ready: bool) {
+        if is_ready && let Ok(now) = NotifyState::monotonic_usec_now() {
             self.say(&[NotifyState::Reloading, now]);
         }
     }

@@ -119,6 +119,9 @@ impl WriteError {
             Self::NotGiven { reason, .. } | Self::Unsettled { reason, .. } | Self::Step { reason, .. } => {
                 match reason {
                     Errno::ENOSPC | Errno::EDQUOT => "make room on that disk",
+                    Errno::ENOTDIR => {
+                        "a file stands where a folder is needed: remove it, or choose another path"
+                    }
                     _ => "see whether that disk is in order",
                 }
                 .into()
