@@ -137,7 +137,7 @@ pub struct DeliveryStatus {
     pub kind: String,
     /// Where.
     pub path: String,
-    /// How many variables it may have.
+    /// How many variables are there; 0 before the first delivery.
     pub vars: usize,
     /// The version that is there; none before the first.
     pub version: Option<String>,

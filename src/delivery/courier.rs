@@ -42,7 +42,8 @@ pub struct Record {
 
 #[derive(Debug, Default)]
 struct State {
-    delivered: Option<(Version, Instant)>,
+    /// What is there: its version, since when, how many variables.
+    delivered: Option<(Version, Instant, usize)>,
     failure: Option<FindingStatus>,
     hook: Option<(bool, String, Instant)>,
 }
@@ -73,9 +74,9 @@ impl Record {
                 DeliveryKind::Directory => "directory".to_owned(),
             },
             path: self.config.label.clone(),
-            vars: self.granted.len(),
-            version: state.delivered.as_ref().map(|(version, _)| version.to_string()),
-            age_seconds: state.delivered.as_ref().map(|(_, at)| seconds(*at)),
+            vars: state.delivered.as_ref().map_or(0, |(_, _, vars)| *vars),
+            version: state.delivered.as_ref().map(|(version, ..)| version.to_string()),
+            age_seconds: state.delivered.as_ref().map(|(_, at, _)| seconds(*at)),
             failure: state.failure.clone(),
             on_change: state.hook.as_ref().map(|(ok, detail, at)| HookStatus {
                 ok: *ok,
@@ -283,7 +284,7 @@ impl Courier {
             hook.wanted(Context { version: version.clone(), path: self.record.config.path.clone() });
         }
         self.record.update(|state| {
-            state.delivered = Some((version.clone(), Instant::now()));
+            state.delivered = Some((version.clone(), Instant::now(), released.variables().len()));
             state.failure = None;
         });
         self.arrived();
