@@ -42,6 +42,7 @@ import ctypes
 import os
 import re
 import select
+import shutil
 import socket
 import statistics
 import struct
@@ -435,6 +436,7 @@ def generations(asked: argparse.Namespace, program: list[str], gates: Gates) -> 
 
 def instructions(asked: argparse.Namespace, program: list[str]) -> None:
     """As valgrind counts them: the difference of two runs, one of twice the changes."""
+    counter = shutil.which("valgrind") or sys.exit("install valgrind first")
     print("\nA change, from notice to delivery, as valgrind counts")
     for case in CASES:
         counts: dict[str, list[int]] = {"callgrind": [], "memcheck": []}
@@ -442,7 +444,7 @@ def instructions(asked: argparse.Namespace, program: list[str]) -> None:
             for changes in (asked.changes, 2 * asked.changes):
                 with tempfile.NamedTemporaryFile() as log:
                     options = ["--callgrind-out-file=/dev/null"] if tool == "callgrind" else ["--undef-value-errors=no"]
-                    valgrind = ["/usr/bin/valgrind", f"--tool={tool}", f"--log-file={log.name}", *options, "--", *program]
+                    valgrind = [counter, f"--tool={tool}", f"--log-file={log.name}", *options, "--", *program]
                     with Daemon(valgrind, case, asked.folder) as daemon:
                         for _ in range(changes):
                             daemon.prepare()
