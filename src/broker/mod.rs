@@ -145,11 +145,6 @@ impl Broker {
         self.lock().publisher.version()
     }
 
-    /// Whether there is a generation.
-    pub fn has_published(&self) -> bool {
-        self.lock().publisher.version().is_some()
-    }
-
     /// Whether the schema declares a name.
     pub fn declares(&self, key: &Key) -> bool {
         self.lock().desk.plan.schema.var(key).is_some()

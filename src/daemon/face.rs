@@ -70,7 +70,7 @@ impl Face {
     /// Whether a generation was published and every delivery has had one.
     pub(super) fn is_ready(&self) -> bool {
         let is_ready = self.was_ready.load(Ordering::Relaxed)
-            || (self.broker.has_published()
+            || (self.broker.version().is_some()
                 && lock(&self.deliveries).iter().all(|record| record.has_delivered()));
         if is_ready {
             self.was_ready.store(true, Ordering::Relaxed);

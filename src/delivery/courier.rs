@@ -58,6 +58,11 @@ impl Record {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).delivered.is_some()
     }
 
+    fn has_delivered_version(&self, version: &Version) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.delivered.as_ref().is_some_and(|(delivered, ..)| delivered == version)
+    }
+
     /// Its name, if it may have this variable.
     pub fn reader_of(&self, key: &str) -> Option<&str> {
         self.granted.contains(key).then_some(&*self.config.name)
@@ -106,6 +111,7 @@ pub struct Courier {
     again: Option<Instant>,
     /// When it is seen next whether what was delivered is still there.
     look_at: Instant,
+    began: std::time::Instant,
 }
 
 /// How a courier ended.
@@ -139,6 +145,7 @@ impl Courier {
             backoff: Backoff::default(),
             again: None,
             look_at: Instant::now() + LOOK_AGAIN,
+            began: std::time::Instant::now(),
         }
     }
 
@@ -276,7 +283,10 @@ impl Courier {
         let version = released.version().clone();
         let changed = outcome == Outcome::Changed;
         let now = std::time::Instant::now();
-        let causes = released.causes().iter();
+        // What is restored, or was published before this courier came, tells nothing
+        // of how long a change takes.
+        let is_new = !self.record.has_delivered_version(&version);
+        let causes = released.causes().iter().filter(|cause| is_new && cause.noticed >= self.began);
         let took = causes
             .map(|cause| (cause.source.clone(), now.saturating_duration_since(cause.noticed)))
             .collect();

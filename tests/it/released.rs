@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use dlconf::access::{Gate, Released, Selection};
 use dlconf::delivery::config::{DeliveryConfig, DeliveryKind, FileAccess};
@@ -15,7 +15,7 @@ use dlconf::model::origin::{Location, Origin};
 use dlconf::model::resolve::resolve;
 use dlconf::model::schema::parse::parse;
 use dlconf::model::secret::SecretValue;
-use dlconf::model::snapshot::{Snapshot, Version};
+use dlconf::model::snapshot::{Cause, Snapshot, Version};
 use dlconf::model::validate::{Question, validate};
 
 /// One generation with exactly these variables, and their names.
@@ -56,7 +56,8 @@ pub(crate) fn published(
     };
     let validated = validate(&schema, &resolution, question).outcome.unwrap();
     let version = Version::new("test".into(), 1);
-    let snapshot = Snapshot::new(version, SystemTime::UNIX_EPOCH, Vec::new(), &validated, &BTreeSet::new());
+    let cause = Cause { source, noticed: Instant::now() };
+    let snapshot = Snapshot::new(version, SystemTime::UNIX_EPOCH, vec![cause], &validated, &BTreeSet::new());
     let granted = values.iter().map(|(key, _)| Key::new(key).unwrap()).collect();
     (tokio::sync::watch::Sender::new(Some(Arc::new(snapshot))), granted)
 }
