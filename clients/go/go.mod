@@ -1,0 +1,3 @@
+module github.com/dlconf/dlconf/clients/go
+
+go 1.24
