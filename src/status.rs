@@ -5,6 +5,8 @@
 //! was made; times are RFC 3339, UTC.
 //! Must not know: values; how it is drawn.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 /// All of it.
@@ -42,6 +44,118 @@ pub struct Status {
     pub rejected: Option<RejectedStatus>,
     /// The last reload that was refused, if no later one worked.
     pub reload_refused: Option<RefusedReload>,
+    /// The instances of programs that said which keys they run.
+    #[serde(default)]
+    pub consumers: Vec<ConsumerStatus>,
+    /// The audit log; none where the settings have none.
+    #[serde(default)]
+    pub audit: Option<AuditStatus>,
+}
+
+impl Status {
+    /// What may be seen of it by who sees these variables, and to whom these others
+    /// are `hidden`: nothing is told that names one of them.
+    #[must_use]
+    pub fn narrowed(mut self, sees: impl Fn(&str) -> bool, hidden: &BTreeSet<&str>) -> Self {
+        if hidden.is_empty() {
+            return self;
+        }
+        self.variables.retain(|variable| sees(&variable.key));
+        // What names no variable may speak of several, unless it is about a source.
+        let is_of_a_source = |finding: &FindingStatus| {
+            finding.code.as_deref().is_some_and(|code| SOURCE_CODES.contains(&code))
+        };
+        let is_seen = |finding: &FindingStatus| match &finding.variable {
+            _ if finding.speaks_of(hidden) => false,
+            Some(variable) => sees(variable),
+            None => is_of_a_source(finding),
+        };
+        self.findings.retain(is_seen);
+        self.rejected.iter_mut().for_each(|rejected| rejected.findings.retain(is_seen));
+        self.reload_refused.iter_mut().for_each(|refused| refused.findings.clear());
+        // That these are in trouble is for everybody.
+        let faults = self.sources.iter_mut().flat_map(|source| &mut source.faults);
+        let failures = self.deliveries.iter_mut().filter_map(|delivery| delivery.failure.as_mut());
+        faults.chain(failures).filter(|told| told.speaks_of(hidden)).for_each(FindingStatus::veil);
+        for consumer in &mut self.consumers {
+            consumer.runs.retain(|key, _| sees(key));
+        }
+        self
+    }
+}
+
+impl FindingStatus {
+    /// Whether it names one of these variables, whatever it is about.
+    pub fn speaks_of(&self, names: &BTreeSet<&str>) -> bool {
+        let texts = [Some(&self.message), self.variable.as_ref(), self.place.as_ref(), self.help.as_ref()];
+        let is_of_a_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let mut words = texts.into_iter().flatten().flat_map(|text| text.split(|c| !is_of_a_word(c)));
+        words.any(|word| names.contains(word))
+    }
+
+    /// Leaves nothing of it but that it is there.
+    fn veil(&mut self) {
+        self.message = String::from("it is about variables that are not shown here");
+        (self.variable, self.place, self.help) = (None, None, None);
+    }
+}
+
+/// The findings about sources (DLC050 to DLC053).
+const SOURCE_CODES: [&str; 4] = ["DLC050", "DLC051", "DLC052", "DLC053"];
+
+/// One instance of a program, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerStatus {
+    /// The consumer: a service.
+    pub name: String,
+    /// Which one of it.
+    pub instance: String,
+    /// The user that said it.
+    pub uid: u32,
+    /// The version that it has taken up.
+    pub version: String,
+    /// Whether nothing of what it runs has changed since.
+    pub current: bool,
+    /// The keys in use, by variable.
+    pub runs: BTreeMap<String, KeysInUse>,
+    /// Seconds since it said so.
+    pub age_seconds: u64,
+    /// Seconds until that does not count any more.
+    pub expires_in_seconds: u64,
+}
+
+/// The keys of one variable that are in use, by their kids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysInUse {
+    /// What is accepted.
+    pub verifies: Vec<String>,
+    /// What new things are signed with, if anything is.
+    pub signs: Option<String>,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditStatus {
+    /// Its file.
+    pub path: String,
+    /// Whether what cannot be recorded is refused.
+    pub required: bool,
+    /// How many records there are, over all its files.
+    pub records: u64,
+    /// The last one's code: 64 hexadecimal digits, for `dlconf audit verify
+    /// --expect-head`.
+    pub head: String,
+    /// Why records cannot be written, if so.
+    pub failure: Option<String>,
+}
+
+impl AuditStatus {
+    /// The first 48 bits of the head: as many as a number in JavaScript, or in
+    /// Prometheus, has room for.
+    pub fn head_number(&self) -> u64 {
+        let digits = self.head.get(..12).unwrap_or_default();
+        u64::from_str_radix(digits, 16).unwrap_or(0)
+    }
 }
 
 /// One source.
@@ -230,4 +344,32 @@ pub struct OfferStatus {
     pub age_seconds: Option<u64>,
     /// Why, or what it is.
     pub words: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_speaks_of_what_it_names_as_a_word() {
+        let finding = |message: &str, place: &str| FindingStatus {
+            code: None,
+            severity: "error".into(),
+            variable: Some("A".into()),
+            message: message.into(),
+            place: Some(place.into()),
+            help: None,
+        };
+        let names = BTreeSet::from(["JWT", "KEY_2"]);
+        for (message, place, speaks) in [
+            ("A holds the same secret as JWT", ".env:1:2", true),
+            ("A, KEY_2: both", ".env", true),
+            ("A is weak", "vault:secret/x#JWT@7", true),
+            ("A is weak", "/run/secrets/KEY_2", true),
+            ("JWT_A, XJWT, KEY_22 and jwt", "KEY", false),
+        ] {
+            assert_eq!(finding(message, place).speaks_of(&names), speaks, "{message} {place}");
+        }
+        assert!(finding("", "").speaks_of(&BTreeSet::from(["A"])));
+    }
 }

@@ -128,7 +128,7 @@ fn daemon(settings: &Settings, folder: &Path, trust: Trust) {
         assert!(socket.path.is_absolute() && socket.mode & !0o666 == 0);
         assert!(std::os::unix::net::SocketAddr::from_pathname(&socket.path).is_ok());
     };
-    settings.socket.iter().for_each(socket);
+    settings.socket.iter().map(|asked| &asked.at).for_each(socket);
     match &settings.ops {
         Some(Listen::Unix(ops)) => socket(ops),
         Some(Listen::Tcp(address)) => assert!(!found || address.ip().to_canonical().is_loopback()),

@@ -5,9 +5,11 @@
 //! the sources. Must not know: what becomes of what they give.
 
 mod choose;
+mod policy;
 mod schema;
 mod sources;
 
+pub use policy::{LoadedPolicy, load_policy, read_policy};
 pub use schema::{LoadedSchema, SCHEMA_FILE, load_schema, mistake_fault};
 pub use sources::{Sources, build};
 

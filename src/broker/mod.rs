@@ -23,16 +23,18 @@ pub use explain::{Showing, explain};
 pub use plan::{Debounce, Plan, Planned};
 pub use words::{error_words, time};
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::access::Gate;
+use crate::access::{Gate, Rules};
 use crate::model::key::Key;
+use crate::model::schema::Schema;
 use crate::model::snapshot::Version;
 use crate::source::{Source, Vitals};
 use crate::status::{Explanation, FindingStatus, Status};
@@ -129,9 +131,14 @@ impl Broker {
         (broker, Intake { arrivals: arriving, reloads: reloading })
     }
 
-    /// A gate in front of what it publishes.
-    pub fn gate(&self) -> Gate {
-        Gate::new(self.lock().publisher.subscribe())
+    /// A gate in front of what it publishes, under these rules.
+    pub fn gate(&self, rules: watch::Receiver<Arc<Rules>>) -> Gate {
+        Gate::new(self.lock().publisher.subscribe(), rules)
+    }
+
+    /// The number of the generation that is published.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.lock().publisher.generations()
     }
 
     /// Everything that is to be told of it; deliveries are somebody else's.
@@ -145,9 +152,31 @@ impl Broker {
         self.lock().publisher.version()
     }
 
-    /// Whether the schema declares a name.
-    pub fn declares(&self, key: &Key) -> bool {
-        self.lock().desk.plan.schema.var(key).is_some()
+    /// The schema, the environment and the service in force.
+    pub fn program(&self) -> (Arc<Schema>, String, Option<String>) {
+        let state = self.lock();
+        let plan = &state.desk.plan;
+        (Arc::clone(&plan.schema), plan.environment.clone(), plan.service.clone())
+    }
+
+    /// How old a value in force is, as the status tells it.
+    pub fn age(&self, key: &Key) -> Option<Duration> {
+        let state = self.lock();
+        let delivered = state.publisher.in_force().iter().find(|delivered| delivered.key == *key)?;
+        view::age(&state.desk, &state.publisher, delivered)
+    }
+
+    /// Whether any of these became another, came or went since a version, which may
+    /// be of another instance.
+    pub fn has_changed_since<'a>(&self, version: &str, mut of: impl Iterator<Item = &'a Key>) -> bool {
+        let Some(snapshot) = self.lock().publisher.snapshot() else { return true };
+        match snapshot.version().generation_of(version) {
+            Some(generation) => {
+                let changed: BTreeSet<&Key> = snapshot.changed_after(generation).collect();
+                of.any(|key| changed.contains(key))
+            }
+            None => true,
+        }
     }
 
     /// Where a variable comes from; none where neither schema nor sources know

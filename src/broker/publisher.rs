@@ -24,6 +24,7 @@ use crate::telemetry::{Event, Listener};
 pub(super) struct Publisher {
     instance: Arc<str>,
     published: watch::Sender<Option<Arc<Snapshot>>>,
+    generations: watch::Sender<u64>,
     listener: Arc<dyn Listener>,
     /// The latest judgement, be it good or not.
     judged: Option<Judged>,
@@ -49,6 +50,7 @@ impl Publisher {
         Self {
             instance,
             published: watch::Sender::new(None),
+            generations: watch::Sender::new(0),
             listener,
             judged: None,
             in_force: None,
@@ -60,6 +62,10 @@ impl Publisher {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.published.subscribe()
+    }
+
+    pub(super) fn generations(&self) -> watch::Receiver<u64> {
+        self.generations.subscribe()
     }
 
     /// What is published, if anything is.
@@ -132,13 +138,15 @@ impl Publisher {
             let generation = before.as_ref().map_or(0, |before| before.version().generation()) + 1;
             let version = Version::new(Arc::clone(&self.instance), generation);
             let now = SystemTime::now();
-            let snapshot = Snapshot::new(version.clone(), now, causes, validated, &withheld);
-            let changed = difference(before.as_deref(), &snapshot);
+            let snapshot =
+                Snapshot::new(version.clone(), now, causes, validated, &withheld, before.as_deref());
+            let changed: Vec<Key> = snapshot.changed_after(generation - 1).cloned().collect();
             self.seen.retain(|key, _| validated.get(key).is_some());
             for key in &changed {
                 self.seen.insert(key.clone(), now);
             }
             self.published.send_replace(Some(Arc::new(snapshot)));
+            self.generations.send_replace(generation);
             self.listener.tell(Event::Published { version, changed });
         }
         self.withheld = withheld;
@@ -171,16 +179,4 @@ impl Publisher {
             }
         }
     }
-}
-
-/// The names that are other, new or gone, in the order of the new ones.
-fn difference(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Key> {
-    let old = before.map(Snapshot::variables).unwrap_or_default();
-    let old: BTreeMap<&Key, &Delivered> = old.iter().map(|delivered| (&delivered.key, delivered)).collect();
-    let is_other = |new: &&Delivered| old.get(&new.key).is_none_or(|old| !old.value.same_as(&new.value));
-    let mut changed: Vec<Key> =
-        after.variables().iter().filter(is_other).map(|new| new.key.clone()).collect();
-    let kept: BTreeSet<&Key> = after.variables().iter().map(|new| &new.key).collect();
-    changed.extend(old.into_keys().filter(|key| !kept.contains(*key)).cloned());
-    changed
 }

@@ -48,6 +48,8 @@ pub(super) fn status(desk: &Desk, publisher: &Publisher) -> Status {
             .rejected()
             .map(|rejected| RejectedStatus { at: time(rejected.at), findings: rejected.findings.clone() }),
         reload_refused: None,
+        consumers: Vec::new(),
+        audit: None,
     }
 }
 
@@ -134,8 +136,7 @@ fn variable(
     } else {
         VariableState::Current
     };
-    let written = origin.modified.or_else(|| tracked.and_then(|_| publisher.seen(key)));
-    let age = written.and_then(|written| SystemTime::now().duration_since(written).ok());
+    let age = age(desk, publisher, delivered);
     VariableStatus {
         key: key.to_string(),
         secret: delivered.secret,
@@ -143,9 +144,19 @@ fn variable(
         source: tracked.map(|tracked| tracked.name().to_string()),
         origin: Some(origin.location.to_string()),
         revision: origin.revision.as_ref().map(|revision| revision.0.to_string()),
-        age_seconds: age.map(|age: Duration| age.as_secs()),
+        age_seconds: age.map(|age| age.as_secs()),
         deliveries: Vec::new(),
     }
+}
+
+/// Since a value was written, where its source tells; else since it was first seen.
+/// None for what no source gives.
+pub(super) fn age(desk: &Desk, publisher: &Publisher, delivered: &Delivered) -> Option<Duration> {
+    let origin = &delivered.origin;
+    let is_of_a_source = || desk.tracked.iter().any(|tracked| *tracked.name() == origin.source);
+    let seen = || is_of_a_source().then(|| publisher.seen(&delivered.key)).flatten();
+    let written = origin.modified.or_else(seen)?;
+    SystemTime::now().duration_since(written).ok()
 }
 
 /// Whether a fault of its source is about its place: one that names no place of

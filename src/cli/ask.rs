@@ -1,66 +1,64 @@
 //! Asking a daemon: one request over its socket, with a deadline.
 //!
-//! What comes back is checked as what it is; a daemon's refusal is told in its
-//! own words, which are value-free.
+//! Owns: which socket is meant (`named`), whether what listens there may be
+//! believed (`server`), one exchange, what a refusal means to who asked.
+//! Invariants: what comes back is checked as what it is; a daemon's refusal is told
+//! in its own words, which are value-free; a value becomes a `SecretValue` while it
+//! is parsed, and the answer around it is dropped at once.
 
+mod named;
+mod server;
+
+use std::cell::Cell;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use hyper::client::conn::http1;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use nix::unistd::Uid;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor};
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use super::output::Terminal;
 use super::{Failure, Global, exit};
-use crate::assemble::{Choice, Request, ground, open_settings};
-use crate::report::Style;
+use crate::access::Action;
+use crate::model::secret::SecretValue;
 use crate::serve::problem::Problem;
+use named::{Named, configured};
+use server::{Folder, Verdict, judge};
 
-/// From connecting to the last byte of the answer.
+/// From connecting to the last byte of the answer, beside what the daemon was asked
+/// to wait.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// An answer: a status of thousands of variables is less.
+/// An answer: a status of thousands of variables is less, and so is what a program
+/// can be given.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
-/// The socket of the daemon that is to be asked.
-///
-/// # Errors
-/// Where none is configured.
-fn socket_path(global: &Global) -> Result<PathBuf, Failure> {
-    configured(global)?.ok_or_else(|| {
-        Failure::usage(
-            "no daemon's socket is configured",
-            "set DLCONF_SOCKET, or `path` under [socket] in the settings, to the daemon's socket",
-        )
-    })
-}
-
-/// The socket that `DLCONF_SOCKET`, or else the settings name.
-fn configured(global: &Global) -> Result<Option<PathBuf>, Failure> {
-    let chosen = std::env::var_os("DLCONF_SOCKET").filter(|path| !path.is_empty());
-    if let Some(chosen) = chosen {
-        return Ok(Some(PathBuf::from(chosen)));
-    }
-    // The socket may differ by environment. What is asked touches no source.
-    let request = Request { offline: true, ..global.request() };
-    match ground(&request, Choice::Asked, Style { color: false, width: 100, unicode: true }) {
-        Ok(ground) => Ok(ground.settings.socket.map(|socket| socket.path)),
-        // The daemon refused the same, and goes on: a probe must not end it.
-        Err(failure) => {
-            let environment = request.environment.as_deref();
-            let socket = open_settings(&request)?.socket_at_least(environment).ok_or(failure)?;
-            Ok(Some(socket.path))
-        }
-    }
-}
-
 /// A daemon that can be asked.
-pub(super) struct Daemon {
+pub(super) struct Daemon<'a> {
     socket: PathBuf,
+    named: Named,
+    terminal: &'a Terminal,
+    /// Whether it was said that others could answer in its place.
+    doubt_told: Cell<bool>,
+}
+
+/// What a daemon is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Question<'a> {
+    method: Method,
+    /// `["v1", "status"]` is `/v1/status`.
+    path: &'a [&'a str],
+    query: Vec<(&'static str, String)>,
+    /// What a policy has to let the caller do.
+    action: Action,
+    /// How long the daemon may wait.
+    wait: Duration,
 }
 
 /// What a daemon said.
@@ -71,21 +69,87 @@ pub(super) enum Answer<T> {
     Refused(Problem),
 }
 
-impl Daemon {
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Missed {
+    /// Nobody listens there: not yet, or not any more.
+    Away(Failure),
+    /// Anything else, which does not mend itself.
+    Failed(Failure),
+}
+
+/// A value in an answer.
+pub(super) struct Value(pub(super) SecretValue);
+
+impl<'a> Question<'a> {
+    /// Asks for what a path tells.
+    pub(super) fn get(path: &'a [&'a str], action: Action) -> Self {
+        Self { method: Method::GET, path, query: Vec::new(), action, wait: Duration::ZERO }
+    }
+
+    /// Asks for something to be done.
+    pub(super) fn post(path: &'a [&'a str], action: Action) -> Self {
+        Self { method: Method::POST, ..Self::get(path, action) }
+    }
+
+    /// With a parameter.
+    #[must_use]
+    pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.query.push((name, value));
+        self
+    }
+
+    /// Lets the daemon wait so long for something to tell.
+    #[must_use]
+    pub(super) fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self.with("wait", format!("{}ms", wait.as_millis())) }
+    }
+
+    fn uri(&self) -> String {
+        let mut uri: String = self.path.iter().flat_map(|piece| ["/".to_owned(), escaped(piece)]).collect();
+        for (at, (name, value)) in self.query.iter().enumerate() {
+            uri.push_str(&format!("{}{name}={}", if at == 0 { '?' } else { '&' }, escaped(value)));
+        }
+        uri
+    }
+
+    /// What a person does about a 403.
+    fn help(&self) -> String {
+        let (uid, action) = (Uid::effective(), self.action.as_str());
+        let key = self.path.get(2).map_or(String::new(), |key| format!(" --var {key}"));
+        format!(
+            "the access policy decides: where the daemon's settings are, `dlconf access test --uid {uid} \
+             --action {action}{key}` explains; without a policy only the user that the daemon runs as may ask"
+        )
+    }
+}
+
+impl<'a> Daemon<'a> {
     /// The one that is configured.
     ///
     /// # Errors
     /// Where none is.
-    pub(super) fn configured(global: &Global) -> Result<Self, Failure> {
-        socket_path(global).map(|socket| Self { socket })
+    pub(super) fn configured(global: &Global, terminal: &'a Terminal) -> Result<Self, Failure> {
+        Self::if_configured(global, terminal)?.ok_or_else(|| {
+            Failure::usage(
+                "no daemon's socket is configured",
+                "set DLCONF_SOCKET, or `path` under [socket] in the settings, to the daemon's socket",
+            )
+        })
     }
 
     /// The one that is configured; none where none is.
     ///
     /// # Errors
     /// Settings that cannot be understood.
-    pub(super) fn if_configured(global: &Global) -> Result<Option<Self>, Failure> {
-        Ok(configured(global)?.map(|socket| Self { socket }))
+    pub(super) fn if_configured(global: &Global, terminal: &'a Terminal) -> Result<Option<Self>, Failure> {
+        let found = configured(global)?;
+        Ok(found.map(|(socket, named)| Self { socket, named, terminal, doubt_told: Cell::new(false) }))
+    }
+
+    /// The one at this path, which the caller named.
+    pub(super) fn at(socket: PathBuf, terminal: &'a Terminal) -> Self {
+        Self { socket, named: Named::ByCaller, terminal, doubt_told: Cell::new(false) }
     }
 
     /// Where it is asked.
@@ -93,72 +157,75 @@ impl Daemon {
         &self.socket
     }
 
-    /// Asks, and understands what comes back: `["v1", "status"]` is `/v1/status`.
+    /// Asks, and understands what comes back.
     ///
     /// # Errors
     /// Where nobody answers (exit 3), the daemon refuses who asks (exit 4), or the
     /// answer is not understood (exit 3).
-    pub(super) fn ask<T: DeserializeOwned>(
+    pub(super) fn ask<T: DeserializeOwned>(&self, question: &Question<'_>) -> Result<Answer<T>, Failure> {
+        runtime()?
+            .block_on(self.ask_now(question))
+            .map_err(|(Missed::Away(failure) | Missed::Failed(failure))| failure)
+    }
+
+    /// The same, for who waits for more than this.
+    ///
+    /// # Errors
+    /// [`Missed`].
+    pub(super) async fn ask_now<T: DeserializeOwned>(
         &self,
-        method: Method,
-        path: &[&str],
-    ) -> Result<Answer<T>, Failure> {
-        let path: String = path.iter().flat_map(|piece| ["/".to_owned(), escaped(piece)]).collect();
-        let (status, body) = self.exchange(method, &path)?;
+        question: &Question<'_>,
+    ) -> Result<Answer<T>, Missed> {
+        let (status, body) = self.exchange(question).await?;
         if status.is_success() {
             return serde_json::from_slice(&body).map(Answer::Given).map_err(|_| self.not_understood());
         }
         let problem: Problem = serde_json::from_slice(&body).map_err(|_| self.not_understood())?;
         if status == StatusCode::FORBIDDEN {
             let message = format!("the daemon at {} refuses: {}", self.socket.display(), problem.detail);
-            let help = "ask as the user that the daemon runs as";
-            return Err(Failure::new(exit::REFUSED, message, Some(help.into())));
+            return Err(Missed::Failed(Failure::new(exit::REFUSED, message, Some(question.help()))));
         }
         Ok(Answer::Refused(problem))
     }
 
-    fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Vec<u8>), Failure> {
+    async fn exchange(&self, question: &Question<'_>) -> Result<(StatusCode, Bytes), Missed> {
         // Longer ones cannot exist; the kernel's words for them say nothing.
         if self.socket.as_os_str().as_bytes().len() > 107 {
-            return Err(Failure::usage(
+            return Err(Missed::Failed(Failure::usage(
                 format!("{} is too long for a socket's path", self.socket.display()),
                 "a socket's path has at most 107 bytes",
-            ));
+            )));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            Failure::new(exit::UNREADABLE, format!("the daemon cannot be asked: {error}"), None)
-        })?;
-        runtime.block_on(async {
-            let asked = timeout(DEADLINE, self.converse(method, path)).await;
-            asked.unwrap_or_else(|_| {
-                Err(self.silent(&format!("gave no answer in {} seconds", DEADLINE.as_secs())))
-            })
+        let patience = DEADLINE + question.wait;
+        let asked = timeout(patience, self.converse(question)).await;
+        asked.unwrap_or_else(|_| {
+            Err(self.silent(&format!("gave no answer in {} seconds", patience.as_secs())))
         })
     }
 
-    async fn converse(&self, method: Method, path: &str) -> Result<(StatusCode, Vec<u8>), Failure> {
+    async fn converse(&self, question: &Question<'_>) -> Result<(StatusCode, Bytes), Missed> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unconnected(&error))?;
-        // Whoever may write to its folder could have put another in its place.
-        let served_by = stream.peer_cred().map(|peer| Uid::from_raw(peer.uid())).ok();
-        if served_by.is_none_or(|user| user != Uid::effective() && !user.is_root()) {
-            let message = format!("what listens at {} is another user's", self.socket.display());
-            let help = "ask as the user that the daemon runs as, or see who made this socket";
-            return Err(Failure::new(exit::REFUSED, message, Some(help.into())));
-        }
-        let broken = |_| self.silent("broke off");
+        self.believe(&stream)?;
+        let place = self.socket.display();
+        let broken = |_| {
+            let message = format!("the daemon at {place} broke off before it answered");
+            let help = "it ends, or has as many connections as it takes (`max_connections`): see its log";
+            Missed::Failed(Failure::new(exit::UNREADABLE, message, Some(help.into())))
+        };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let request = hyper::Request::builder()
-            .method(method)
-            .uri(path)
+            .method(question.method.clone())
+            .uri(question.uri())
             .header("host", "localhost")
             .body(Body::empty())
-            .map_err(|_| Failure::usage("this cannot be asked for", "give the name of a variable"))?;
+            .map_err(|_| {
+                Missed::Failed(Failure::usage("this cannot be asked for", "give the name of a variable"))
+            })?;
         let answered = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             let status = response.status();
             let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER_BYTES).await;
-            Ok((status, body.map_err(|_| self.silent("broke off"))?.to_vec()))
+            Ok((status, body.map_err(|_| self.silent("broke off in the middle of its answer"))?))
         };
         let mut answered = std::pin::pin!(answered);
         tokio::select! {
@@ -169,33 +236,67 @@ impl Daemon {
         }
     }
 
-    fn unconnected(&self, error: &std::io::Error) -> Failure {
+    /// Looks at who answers, before anything is asked.
+    fn believe(&self, stream: &UnixStream) -> Result<(), Missed> {
         let place = self.socket.display();
-        match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Failure::new(
-                exit::REFUSED,
-                format!("the daemon at {place} cannot be asked: permission denied"),
-                Some("ask as the user that the daemon runs as".into()),
-            ),
-            _ => Failure::new(
-                exit::UNREADABLE,
-                format!("no daemon answers at {place}"),
-                Some("is it running? `dlconf daemon` starts one; DLCONF_SOCKET or [socket] path says where it is asked".into()),
-            ),
+        let unknown = || self.silent("is served by a process of which the kernel tells nothing");
+        let server = stream.peer_cred().map_err(|_| unknown())?.uid();
+        match judge(self.named, server, Uid::effective().as_raw(), Folder::of(&self.socket)) {
+            Verdict::Trusted => Ok(()),
+            Verdict::Doubtful => {
+                if !self.doubt_told.replace(true) {
+                    self.terminal.note(&format!(
+                        "everybody may write to the folder of {place}, so anybody here could answer in the \
+                         daemon's place; user {server} does"
+                    ));
+                }
+                Ok(())
+            }
+            Verdict::Foreign => {
+                let message = format!("what listens at {place} is another user's: that of user {server}");
+                let help = "this path comes from settings that were merely found: name them with --config, or \
+                            the socket in DLCONF_SOCKET, if you trust them";
+                Err(Missed::Failed(Failure::new(exit::REFUSED, message, Some(help.into()))))
+            }
         }
     }
 
-    fn silent(&self, how: &str) -> Failure {
-        let message = format!("the daemon at {} {how}", self.socket.display());
-        Failure::new(exit::UNREADABLE, message, Some("see its log".into()))
+    fn unconnected(&self, error: &std::io::Error) -> Missed {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied, WouldBlock};
+        let place = self.socket.display();
+        if error.kind() == PermissionDenied {
+            return Missed::Failed(Failure::new(
+                exit::REFUSED,
+                format!("the daemon at {place} cannot be asked: permission denied"),
+                Some(
+                    "`mode` under [socket] in its settings, and the folders above it, say who may connect"
+                        .into(),
+                ),
+            ));
+        }
+        let failure = Failure::new(
+            exit::UNREADABLE,
+            format!("no daemon answers at {place}"),
+            Some("is it running? `dlconf daemon` starts one; DLCONF_SOCKET or [socket] path says where it is asked".into()),
+        );
+        match error.kind() {
+            // The last is a queue that is full.
+            NotFound | ConnectionRefused | WouldBlock => Missed::Away(failure),
+            _ => Missed::Failed(failure),
+        }
     }
 
-    fn not_understood(&self) -> Failure {
-        Failure::new(
+    fn silent(&self, how: &str) -> Missed {
+        let message = format!("the daemon at {} {how}", self.socket.display());
+        Missed::Failed(Failure::new(exit::UNREADABLE, message, Some("see its log".into())))
+    }
+
+    fn not_understood(&self) -> Missed {
+        Missed::Failed(Failure::new(
             exit::UNREADABLE,
             format!("what answers at {} is no dlconf daemon of this release", self.socket.display()),
             Some("compare `dlconf --version` with the daemon's".into()),
-        )
+        ))
     }
 }
 
@@ -212,7 +313,39 @@ impl<T> Answer<T> {
     }
 }
 
-/// A text as one piece of a path.
+/// What waits for an answer, on this thread.
+///
+/// # Errors
+/// Where the system refuses it.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::UNREADABLE, format!("the daemon cannot be asked: {error}"), None))
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Value;
+
+            fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                to.write_str("a text")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+                Ok(Value(text.into()))
+            }
+        }
+
+        // serde's own words quote what is there instead.
+        from.deserialize_str(Text).map_err(|_| D::Error::custom("a value is no text"))
+    }
+}
+
+/// A text as one piece of a path, or as one value of a query.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -227,7 +360,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::escaped;
+    use super::*;
 
     #[test]
     fn what_steers_an_address_is_escaped() {
@@ -235,9 +368,24 @@ mod tests {
             ("JWT_SECRET", "JWT_SECRET"),
             ("a/../b?c#d", "a%2F..%2Fb%3Fc%23d"),
             ("é %\r\n", "%C3%A9%20%25%0D%0A"),
+            ("a=b&c+d,e", "a%3Db%26c%2Bd%2Ce"),
             ("", ""),
         ] {
             assert_eq!(escaped(text), expected);
+        }
+        let question = Question::get(&["v1", "config"], Action::Read);
+        assert_eq!(question.clone().uri(), "/v1/config");
+        let question = question.with("vars", "A,group:b".into()).waiting(Duration::from_millis(1500));
+        assert_eq!(question.uri(), "/v1/config?vars=A%2Cgroup%3Ab&wait=1500ms");
+    }
+
+    #[test]
+    fn a_value_is_a_text_whatever_stands_in_it() {
+        let value: Value = serde_json::from_str(r#""a\"\\\né\u0000""#).unwrap();
+        assert_eq!(value.0.expose(), "a\"\\\né\0");
+        for other in ["1", "null", "true", "[\"canary\"]", "{\"canary\":1}"] {
+            let error = serde_json::from_str::<Value>(other).map(|_| ()).unwrap_err();
+            assert!(!error.to_string().contains("canary"), "{error}");
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Invariant: it reports what it can whatever is broken; values are dropped
 //! unseen, and a remote source is asked without reading any.
 
+mod access;
+
 use std::collections::BTreeSet;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -12,6 +14,7 @@ use futures_util::future::join_all;
 use super::assemble::{Setup, build};
 use super::output::Terminal;
 use super::{Failure, Global, exit};
+use crate::access::audit::{self, Head};
 use crate::assemble::{Choice, Ground, ground};
 use crate::model::key::Key;
 use crate::model::layer::{Layer, Offer, Place};
@@ -55,11 +58,19 @@ impl Doctor {
         let failed = match ground(&global.request(), Choice::Asked, terminal.stderr_style()) {
             Ok(ground) => {
                 examination.settings = settings(&ground, global);
+                let refused = match access::examine(&ground, terminal.stderr_style()) {
+                    Ok(more) => {
+                        examination.settings.extend(more);
+                        None
+                    }
+                    Err(failure) => Some(failure),
+                };
+                examination.settings.extend(log(&ground));
                 match build(ground, global) {
                     Ok(setup) => {
                         examination.sources = sources(&setup);
                         setup.close(Use::Over, terminal);
-                        None
+                        refused
                     }
                     Err(failure) => Some(failure),
                 }
@@ -112,6 +123,20 @@ fn settings(ground: &Ground, global: &Global) -> Vec<Observation> {
         chosen("environment", ground.environment.clone()),
         chosen("service", service.to_owned()),
     ]
+}
+
+/// The audit log, where there is one.
+fn log(ground: &Ground) -> Option<Observation> {
+    let config = ground.settings.audit.as_ref()?;
+    Some(match audit::examine(config) {
+        Ok(Head { count, .. }) => {
+            let number = plural(usize::try_from(count).unwrap_or(usize::MAX), "record");
+            observation("audit", State::Fine, format!("{}, {number}; its end fits its key", config.label))
+        }
+        Err(error) => {
+            Observation { help: Some(error.help), ..observation("audit", State::Wrong, error.message) }
+        }
+    })
 }
 
 /// Why there was nothing to choose.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use hyper::Method;
 
-use super::ask::Daemon;
+use super::ask::{Daemon, Question};
 use super::assemble::{Setup, setup};
-use super::get::declared;
 use super::output::Terminal;
+use super::variable::declared;
 use super::{Failure, Global, exit};
+use crate::access::Action;
 use crate::assemble::Choice;
 use crate::broker::{Showing, explain};
 use crate::model::finding::Code;
@@ -44,7 +44,7 @@ impl Explain {
             ));
         }
         if !self.local
-            && let Some(daemon) = Daemon::if_configured(global)?
+            && let Some(daemon) = Daemon::if_configured(global, terminal)?
         {
             return self.ask(&daemon, terminal);
         }
@@ -54,9 +54,10 @@ impl Explain {
         done
     }
 
-    fn ask(&self, daemon: &Daemon, terminal: &Terminal) -> Result<u8, Failure> {
+    fn ask(&self, daemon: &Daemon<'_>, terminal: &Terminal) -> Result<u8, Failure> {
+        let path = ["v1", "explain", &self.subject];
         let explanation: Explanation =
-            daemon.ask(Method::GET, &["v1", "explain", &self.subject])?.or_fail(exit::USAGE)?;
+            daemon.ask(&Question::get(&path, Action::Status))?.or_fail(exit::USAGE)?;
         let who = format!(" · told by the daemon at {}", daemon.place().display());
         Terminal::payload(&draw(&explanation, &who, terminal.stdout_style().width))?;
         Ok(exit::FINE)
@@ -154,7 +155,8 @@ fn place(offer: &OfferStatus) -> String {
     format!("{} ({})", offer.place, facts.join(", "))
 }
 
-fn span(age: Duration) -> String {
+/// `3 minutes`.
+pub(super) fn span(age: Duration) -> String {
     let seconds = age.as_secs();
     let (number, unit) = match seconds {
         0..=119 => (seconds, "second"),

@@ -2,11 +2,11 @@
 //! line on stderr.
 
 use clap::Args;
-use hyper::Method;
 
-use super::ask::Daemon;
+use super::ask::{Daemon, Question};
 use super::output::Terminal;
 use super::{Failure, Global, exit};
+use crate::access::Action;
 use crate::report::status::waits_for;
 use crate::status::Status;
 
@@ -23,9 +23,10 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
-        let daemon = Daemon::configured(global)?;
+        let daemon = Daemon::configured(global, terminal)?;
         // An answer says that it lives.
-        let status: Status = daemon.ask(Method::GET, &["v1", "status"])?.or_fail(exit::UNREADABLE)?;
+        let status: Status =
+            daemon.ask(&Question::get(&["v1", "status"], Action::Status))?.or_fail(exit::UNREADABLE)?;
         if self.ready && !status.ready {
             terminal.warn(&format!("not ready: {}", waits_for(&status, true).join("; ")));
             return Ok(exit::FINDINGS);

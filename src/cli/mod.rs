@@ -4,8 +4,10 @@
 //! backend. Invariants: stdout carries the payload and nothing else; an exit
 //! code means what `failure::exit` says.
 
+mod access;
 mod ask;
 mod assemble;
+mod audit;
 mod check;
 mod daemon;
 mod dev;
@@ -23,6 +25,7 @@ mod run;
 mod schema;
 mod shell;
 mod status;
+mod variable;
 mod vault_policy;
 
 use std::ffi::OsString;
@@ -176,6 +179,10 @@ enum Command {
     Health(health::Health),
     /// Give up a held value whose source deleted it
     Forget(forget::Forget),
+    /// Say what the access policy of the socket permits, and why not
+    Access(access::Access),
+    /// Check the record of who got what
+    Audit(audit::AuditCommand),
     /// Judge or print the schema
     Schema(schema::SchemaCommand),
     /// Print the policy that the settings need of Vault or OpenBao (HCL)
@@ -220,6 +227,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened, h
         Command::Explain(explain) => explain.run(&global, &terminal),
         Command::Status(status) => status.run(&global, &terminal),
         Command::Health(health) => health.run(&global, &terminal),
+        Command::Access(access) => access.run(&global, &terminal),
+        Command::Audit(command) => command.run(&global, &terminal),
         Command::Schema(command) => command.run(&global, &terminal),
         Command::VaultPolicy(policy) => policy.run(&global, &terminal),
         Command::Doctor(doctor) => doctor.run(&global, &terminal),

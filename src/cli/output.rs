@@ -68,6 +68,11 @@ impl Terminal {
         }
     }
 
+    /// Whether notes are not told.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// A note to the person at the terminal; `-q` silences it.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {

@@ -1,10 +1,13 @@
 //! `dlconf run -- CMD`: resolve, validate, become CMD; over leased credentials,
-//! stay as its parent.
+//! stay as its parent. With `--socket`, a daemon has resolved and validated.
 
+mod environment;
 mod keeper;
+mod socket;
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -14,10 +17,11 @@ use super::render::passed;
 use super::{Failure, Global, exit};
 use crate::assemble::Choice;
 use crate::broker::judge::Judged;
-use crate::model::key::Key;
-use crate::model::validate::Validated;
+use crate::model::schema::kind::parse_go_duration;
 use crate::process::{Hardened, become_program};
 use crate::source::Use;
+pub(super) use environment::Inherited;
+use environment::environment;
 use keeper::Keeper;
 
 #[derive(Debug, Args)]
@@ -28,6 +32,15 @@ pub(super) struct Run {
     /// With --pristine, pass this name of the environment as well (PATH, HOME…)
     #[arg(long, value_name = "NAME", requires = "pristine")]
     allow: Vec<String>,
+    /// Take the values from the daemon whose socket this is; nothing is read here
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// With --socket, only these variables: names, patterns, group:NAME
+    #[arg(long, value_name = "A,B", value_delimiter = ',', requires = "socket")]
+    vars: Vec<String>,
+    /// With --socket, how long to wait for a daemon that is not there or not ready yet
+    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "socket", value_parser = duration)]
+    wait: Duration,
     /// The command, after `--`
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -40,20 +53,23 @@ impl Run {
         terminal: &Terminal,
         hardened: Hardened,
     ) -> Result<u8, Failure> {
-        let setup = setup(global, Choice::Asked, terminal.stderr_style()).map_err(Failure::for_run)?;
         let inherited = if self.pristine { Inherited::Only(&self.allow) } else { Inherited::Undeclared };
+        if let Some(path) = &self.socket {
+            let lender = socket::Lender { path, vars: &self.vars, wait: self.wait };
+            let environment = lender.environment(global, terminal, inherited).map_err(Failure::for_run)?;
+            let Err(error) = become_program(hardened, &self.command, &environment);
+            return Err(Failure::new(error.exit_code(), error.to_string(), None));
+        }
+        let setup = setup(global, Choice::Asked, terminal.stderr_style()).map_err(Failure::for_run)?;
         let assembled = setup.assemble(false, terminal);
         hand_over(setup, assembled, terminal, hardened, &self.command, inherited)
     }
 }
 
-/// What of this process's own environment a child gets beside its variables.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Inherited<'a> {
-    /// Every name that the schema does not speak of.
-    Undeclared,
-    /// These names.
-    Only(&'a [String]),
+/// As Go writes durations.
+fn duration(text: &str) -> Result<Duration, String> {
+    let nanos = parse_go_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+    nanos.map(Duration::from_nanos).ok_or_else(|| "write a duration such as 30s or 2m".to_owned())
 }
 
 /// Gives the command what validated: becomes it, or stays while it runs. Closes
@@ -70,7 +86,9 @@ pub(super) fn hand_over(
         setup.close(Use::Over, terminal);
         return Ok(exit::RUN_FAILED);
     };
-    let environment = environment(&setup, &validated, inherited);
+    let known = setup.schema.known_names();
+    let variables = validated.variables().iter().map(|delivered| (&delivered.key, &*delivered.value));
+    let environment = environment(&setup.process, &known, variables, inherited);
     if setup.has_leases() {
         drop(validated);
         return keep(setup, terminal, hardened, command, environment);
@@ -100,44 +118,5 @@ fn keep(
             }
             Err(failure) => (Err(failure), close_all(sources, Use::Over, CLOSE_DEADLINE).await),
         }
-    })
-}
-
-/// The child's environment: what passes of our own, then the variables.
-fn environment(setup: &Setup, validated: &Validated, inherited: Inherited<'_>) -> Vec<(OsString, OsString)> {
-    let delivered: BTreeMap<&str, &str> =
-        validated.variables().iter().map(|d| (d.key.as_str(), d.value.expose())).collect();
-    let mut environment: Vec<(OsString, OsString)> = setup
-        .process
-        .iter()
-        .filter(|(name, _)| {
-            let passes = match inherited {
-                Inherited::Undeclared => passes(setup, name),
-                Inherited::Only(names) => {
-                    passes(setup, name) && names.iter().any(|allowed| name == OsStr::new(allowed))
-                }
-            };
-            passes && name.to_str().is_none_or(|name| !delivered.contains_key(name))
-        })
-        .cloned()
-        .collect();
-    environment.extend(delivered.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
-    environment
-}
-
-/// Whether a name of our own environment may pass to a child: not dlconf's
-/// settings, not the backends' credentials, nothing that the schema speaks of
-/// (declared names arrive from validation, or not at all).
-fn passes(setup: &Setup, name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return true };
-    if name == "DLCONF_SOCKET" {
-        return true;
-    }
-    if ["DLCONF_", "VAULT_", "BAO_"].iter().any(|prefix| name.starts_with(prefix)) {
-        return false;
-    }
-    let schema = &setup.schema;
-    Key::new(name).map_or(true, |key| {
-        schema.var(&key).is_none() && schema.replacement(&key).is_none() && schema.retired(&key).is_none()
     })
 }

@@ -3,11 +3,11 @@
 //! A report: whatever it says, the command that got it is fine.
 
 use clap::{Args, ValueEnum};
-use hyper::Method;
 
-use super::ask::Daemon;
+use super::ask::{Daemon, Question};
 use super::output::Terminal;
 use super::{Failure, Global, exit};
+use crate::access::Action;
 use crate::report;
 use crate::status::Status as Told;
 
@@ -29,8 +29,9 @@ enum Format {
 
 impl Status {
     pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
-        let daemon = Daemon::configured(global)?;
-        let told: Told = daemon.ask(Method::GET, &["v1", "status"])?.or_fail(exit::UNREADABLE)?;
+        let daemon = Daemon::configured(global, terminal)?;
+        let told: Told =
+            daemon.ask(&Question::get(&["v1", "status"], Action::Status))?.or_fail(exit::UNREADABLE)?;
         let text = match self.format {
             Format::Text => {
                 let place = daemon.place().display().to_string();

@@ -3,9 +3,8 @@
 //! Owns: starting, stopping and exchanging them. Invariant: a task that ends
 //! without having been told to is noticed, with its name.
 
-use std::collections::BTreeMap;
 use std::future::pending;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -16,15 +15,16 @@ use tokio::time::timeout;
 use super::face::Face;
 use super::layout::{BoundAll, Granted, Layout};
 use super::reload::Attempt;
+use super::roster::{Roster, Worker};
 use crate::broker::{Broker, Intake, error_words, time};
 use crate::delivery::Delivery;
 use crate::delivery::config::DeliveryKind;
-use crate::delivery::courier::{Courier, Ended, Record};
+use crate::delivery::courier::{Courier, Ended};
 use crate::delivery::directory::Directory;
 use crate::delivery::env_file::EnvFile;
 use crate::delivery::hook::Hook;
 use crate::process::HelperHandle;
-use crate::serve::{Bound, Limits, Subject, control, ops};
+use crate::serve::{Bound, Limits, Subject, ops, socket};
 use crate::source::{Source, Use};
 use crate::status::RefusedReload;
 use crate::telemetry::{Event, Listener, Telemetry};
@@ -43,20 +43,6 @@ pub(super) struct Crew {
     tasks: JoinSet<(String, bool)>,
     retired: JoinSet<()>,
     broker: Option<AbortHandle>,
-}
-
-/// The couriers at work, by their deliveries' names.
-#[derive(Clone, Default)]
-pub(super) struct Roster(Arc<Mutex<BTreeMap<String, Worker>>>);
-
-/// A courier at work.
-struct Worker {
-    granted: Granted,
-    record: Arc<Record>,
-    /// Gone when it was told to stop.
-    stop: Option<oneshot::Sender<()>>,
-    /// Told when it has ended.
-    gone: oneshot::Receiver<()>,
 }
 
 impl Crew {
@@ -96,11 +82,12 @@ impl Crew {
         let subject: Arc<dyn Subject> = Arc::clone(face) as _;
         if let Some(bound) = bound.ops {
             let router = ops::router(Arc::clone(&subject), face.telemetry(), bound.is_local());
-            self.ops = Some(self.serve("the ops port", bound, router));
+            self.ops = Some(self.serve("the ops port", bound, router, Limits::default(), None));
         }
         if let Some(bound) = bound.socket {
-            let router = control::router(subject, Arc::clone(&self.listener));
-            self.socket = Some(self.serve("the socket", bound, router));
+            let router = socket::router(subject, face.gate(), Arc::clone(&self.listener));
+            let generations = Some(face.generations());
+            self.socket = Some(self.serve("the socket", bound, router, layout.limits(), generations));
         }
     }
 
@@ -127,7 +114,7 @@ impl Crew {
             (who, ended == Ended::Told)
         });
         let stop = Some(stop);
-        self.roster.lock().insert(name, Worker { granted: granted.clone(), record, stop, gone });
+        self.roster.enter(Worker { granted: granted.clone(), record, stop, gone });
     }
 
     /// Lets the broker work.
@@ -138,13 +125,20 @@ impl Crew {
         }));
     }
 
-    fn serve(&mut self, what: &'static str, bound: Bound, router: axum::Router) -> oneshot::Sender<()> {
+    fn serve(
+        &mut self,
+        what: &'static str,
+        bound: Bound,
+        router: axum::Router,
+        limits: Limits,
+        generations: Option<watch::Receiver<u64>>,
+    ) -> oneshot::Sender<()> {
         self.listener.tell(Event::Listening { what, at: bound.at().to_owned() });
         let (stop, stopped) = oneshot::channel::<()>();
         let listener = Arc::clone(&self.listener);
         self.tasks.spawn(async move {
-            let served =
-                bound.serve(router, Limits::default(), listener, async { drop(stopped.await) }).await;
+            let stopped = async { drop(stopped.await) };
+            let served = bound.serve(router, limits, listener, generations, stopped).await;
             (what.to_owned(), served.is_ok())
         });
         stop
@@ -232,43 +226,6 @@ impl Crew {
     }
 }
 
-impl Roster {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Worker>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.lock().contains_key(name)
-    }
-
-    fn records(&self) -> Vec<Arc<Record>> {
-        self.lock().values().map(|worker| Arc::clone(&worker.record)).collect()
-    }
-
-    /// Tells all to stop but those that are to stay just as they are.
-    pub(super) fn dismiss(&self, staying: &[Granted]) {
-        for worker in self.lock().values_mut().filter(|worker| !staying.contains(&worker.granted)) {
-            worker.stop = None;
-        }
-    }
-
-    /// Those that were told to stop.
-    fn take_dismissed(&self) -> Vec<Worker> {
-        let mut workers = self.lock();
-        let (leaving, staying) =
-            std::mem::take(&mut *workers).into_iter().partition(|(_, worker)| worker.stop.is_none());
-        *workers = staying;
-        let leaving: BTreeMap<String, Worker> = leaving;
-        leaving.into_values().collect()
-    }
-}
-
-impl Worker {
-    async fn leave(self) {
-        let _gone = self.gone.await;
-    }
-}
-
 /// Passes events on, and beats when one may have changed how ready we are.
 pub(super) struct Pulse {
     telemetry: Arc<Telemetry>,
@@ -290,11 +247,20 @@ impl Listener for Pulse {
     fn tell(&self, event: Event) {
         let matters = !matches!(
             event,
-            Event::Answered { .. } | Event::Fetched { .. } | Event::HookSaid { .. } | Event::Denied { .. }
+            Event::Answered { .. }
+                | Event::Fetched { .. }
+                | Event::HookSaid { .. }
+                | Event::Denied { .. }
+                | Event::TurnedAway { .. }
+                | Event::CutOff { .. }
         );
         self.telemetry.tell(event);
         if matters {
             self.beat.notify_one();
         }
+    }
+
+    fn connections(&self, what: &'static str, open: usize) {
+        self.telemetry.connections(what, open);
     }
 }

@@ -5,20 +5,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::access::Gate;
+use crate::access::{Audit, Gate, Policy, Rules};
 use crate::broker::{Broker, Forgetting, time};
 use crate::delivery::courier::Record;
 use crate::model::key::Key;
-use crate::serve::{Forgotten, Subject};
-use crate::status::{Explanation, RefusedReload, Status, VariableStatus};
+use crate::rotation::consumers::{Acknowledgement, Consumers, Known, LIFE, Name, NotTaken};
+use crate::serve::{Forgotten, Program, Subject};
+use crate::status::{ConsumerStatus, Explanation, KeysInUse, RefusedReload, Status, VariableStatus};
 use crate::telemetry::Telemetry;
 
 /// What a daemon shows of itself.
 pub(super) struct Face {
     broker: Arc<Broker>,
+    rules: watch::Sender<Arc<Rules>>,
+    generations: watch::Receiver<u64>,
     telemetry: Arc<Telemetry>,
     started: String,
+    consumers: Mutex<Consumers>,
     deliveries: Mutex<Vec<Arc<Record>>>,
     reload_refused: Mutex<Option<RefusedReload>>,
     /// Once ready, always ready: what fails later is told, and is no reason to take
@@ -31,11 +37,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Face {
-    pub(super) fn new(broker: Arc<Broker>, telemetry: Arc<Telemetry>) -> Self {
+    pub(super) fn new(broker: Arc<Broker>, rules: Rules, telemetry: Arc<Telemetry>) -> Self {
         Self {
+            generations: broker.generations(),
             broker,
+            rules: watch::Sender::new(Arc::new(rules)),
             telemetry,
             started: time(SystemTime::now()),
+            consumers: Mutex::default(),
             deliveries: Mutex::default(),
             reload_refused: Mutex::default(),
             was_ready: AtomicBool::new(false),
@@ -44,7 +53,26 @@ impl Face {
 
     /// A gate in front of what is published.
     pub(super) fn gate(&self) -> Gate {
-        self.broker.gate()
+        self.broker.gate(self.rules.subscribe())
+    }
+
+    /// The number of the generation that is published.
+    pub(super) fn generations(&self) -> watch::Receiver<u64> {
+        self.broker.generations()
+    }
+
+    /// By what it is decided, from now on.
+    pub(super) fn rule_by(&self, policy: Policy, audit: Option<Arc<Audit>>) {
+        // Not asked of the broker, which waits for this to be done.
+        let present = *self.generations.borrow();
+        self.rules.send_modify(|rules| {
+            *rules = Arc::new(rules.succeeded_by(policy, audit, present));
+        });
+    }
+
+    /// The audit log in force.
+    pub(super) fn audit(&self) -> Option<Arc<Audit>> {
+        self.rules.borrow().audit().cloned()
     }
 
     pub(super) fn telemetry(&self) -> Arc<Telemetry> {
@@ -65,6 +93,30 @@ impl Face {
         let is_other = reasons(&refused) != reasons(&shown);
         *shown = refused;
         is_other
+    }
+
+    fn consumers(&self) -> Vec<ConsumerStatus> {
+        let now = Instant::now();
+        let name = |name: &Name| name.as_str().to_owned();
+        let status = |(consumer, known): (&str, &Known)| {
+            let said = &known.said;
+            let age = known.age(now);
+            let runs = said.runs.iter().map(|(key, used)| {
+                let verifies = used.verifies.iter().map(name).collect();
+                (key.to_string(), KeysInUse { verifies, signs: used.signs.as_ref().map(name) })
+            });
+            ConsumerStatus {
+                name: consumer.to_owned(),
+                instance: name(&said.instance),
+                uid: known.uid,
+                version: name(&said.version),
+                current: !self.broker.has_changed_since(said.version.as_str(), said.runs.keys()),
+                runs: runs.collect(),
+                age_seconds: age.as_secs(),
+                expires_in_seconds: LIFE.saturating_sub(age).as_secs(),
+            }
+        };
+        lock(&self.consumers).present(now).map(status).collect()
     }
 
     /// Whether a generation was published and every delivery has had one.
@@ -94,6 +146,8 @@ impl Subject for Face {
             ready: self.is_ready(),
             deliveries: records.iter().map(|record| record.status()).collect(),
             reload_refused: lock(&self.reload_refused).clone(),
+            consumers: self.consumers(),
+            audit: self.audit().map(|audit| audit.status()),
             ..status
         }
     }
@@ -106,9 +160,22 @@ impl Subject for Face {
         let Ok(key) = Key::new(key) else { return Forgotten::Unknown };
         match self.broker.forget(&key) {
             Forgetting::Done(version) => Forgotten::Done { version },
-            Forgetting::NotHeld if self.broker.declares(&key) => Forgotten::NotHeld,
+            Forgetting::NotHeld if self.program().schema.var(&key).is_some() => Forgotten::NotHeld,
             Forgetting::NotHeld => Forgotten::Unknown,
             Forgetting::Refused(findings) => Forgotten::Refused { findings },
         }
+    }
+
+    fn acknowledge(&self, consumer: &str, uid: u32, said: Acknowledgement) -> Result<(), NotTaken> {
+        lock(&self.consumers).hear(consumer, uid, said, Instant::now())
+    }
+
+    fn age(&self, key: &Key) -> Option<u64> {
+        self.broker.age(key).map(|age| age.as_secs())
+    }
+
+    fn program(&self) -> Program {
+        let (schema, environment, service) = self.broker.program();
+        Program { schema, environment, service }
     }
 }

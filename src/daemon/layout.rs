@@ -5,19 +5,23 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::access::NothingSelected;
-use crate::assemble::{self, Choice, Ground, Request, Sources, ground};
+use nix::unistd::Uid;
+
+use crate::access::audit::{AuditConfig, AuditError};
+use crate::access::{Audit, NothingSelected, Policy};
+use crate::assemble::{self, Choice, Ground, Request, Sources, ground, load_policy};
 use crate::broker::{Plan, Planned};
 use crate::delivery::config::DeliveryConfig;
 use crate::failure::{Failure, Fault, exit};
 use crate::model::key::Key;
 use crate::report::Style;
-use crate::serve::config::{Listen, SocketConfig};
-use crate::serve::{BindError, Bound};
-use crate::settings::{MAX_AGE, ShownPath, SourceSettings};
+use crate::serve::config::Listen;
+use crate::serve::{BindError, Bound, Limits, socket};
+use crate::settings::{MAX_AGE, ShownPath, SocketSettings, SourceSettings};
 use crate::source::Source;
 use crate::source::file::Stamp;
 use crate::source::notice::Notices;
+use crate::telemetry::Listener;
 
 /// A daemon as settings and schema describe it.
 pub(super) struct Layout {
@@ -25,7 +29,10 @@ pub(super) struct Layout {
     /// What the settings say of each source of the plan.
     said: Vec<(Arc<dyn Source>, Option<SourceSettings>)>,
     pub(super) deliveries: Vec<Granted>,
-    socket: Option<SocketConfig>,
+    pub(super) socket: Option<SocketSettings>,
+    /// Who may do what on it.
+    pub(super) policy: Policy,
+    pub(super) audit: Option<AuditConfig>,
     pub(super) ops: Option<Listen>,
     /// The settings file, as the user wrote it.
     pub(super) settings: Option<String>,
@@ -71,8 +78,10 @@ impl Layout {
         let deliveries = deliveries(&ground)?;
         let read = ground.files.iter().map(|(file, _)| file).chain(&env_files);
         overwrites_nothing(&deliveries, read)?;
+        let (policy, policy_file) = load_policy(&ground, Uid::effective().as_raw(), style)?;
         let label = ground.opened.label().map(str::to_owned);
-        let Ground { files, schema, environment, service, settings, process, .. } = ground;
+        let Ground { mut files, schema, environment, service, settings, process, .. } = ground;
+        files.extend(policy_file);
         let planned = |(source, said): &(Arc<dyn Source>, Option<SourceSettings>)| Planned {
             source: Arc::clone(source),
             kind: said.as_ref().map_or("dotenv", |said| said.kind.name()),
@@ -87,8 +96,8 @@ impl Layout {
             passed_over,
             debounce: settings.debounce,
         };
-        let (socket, ops) = (settings.socket, settings.ops);
-        Ok(Self { plan, said: all, deliveries, socket, ops, settings: label, files, known })
+        let (socket, audit, ops) = (settings.socket, settings.audit, settings.ops);
+        Ok(Self { plan, said: all, deliveries, socket, policy, audit, ops, settings: label, files, known })
     }
 
     /// Refuses to run for nothing.
@@ -102,6 +111,25 @@ impl Layout {
         Ok(())
     }
 
+    /// The audit log: that of `present`, where its path is the same. One file has
+    /// one writer.
+    pub(super) fn open_audit(
+        &self,
+        present: Option<(&Self, Option<Arc<Audit>>)>,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<Option<Arc<Audit>>, Failure> {
+        let Some(config) = &self.audit else { return Ok(None) };
+        let (theirs, audit) =
+            present.map_or((None, None), |(present, audit)| (present.audit.as_ref(), audit));
+        let failed = |error: AuditError| Failure::new(exit::REFUSED, error.message, Some(error.help));
+        let audit = match (audit, theirs) {
+            (Some(audit), Some(theirs)) if theirs == config => return Ok(Some(audit)),
+            (Some(audit), Some(theirs)) if theirs.path == config.path => audit.with(config),
+            _ => Audit::open(config, Arc::clone(listener)),
+        };
+        audit.map(|audit| Some(Arc::new(audit))).map_err(failed)
+    }
+
     /// Takes the addresses that `present` does not listen at already.
     pub(super) fn bind(&self, present: Option<&Self>) -> Result<BoundAll, Failure> {
         let bind = |what, listen: Option<Listen>, present: Option<Listen>| {
@@ -111,12 +139,15 @@ impl Layout {
         };
         if let (Some(ours), Some(theirs)) =
             (&self.socket, present.and_then(|present| present.socket.as_ref()))
-            && ours.path == theirs.path
-            && ours.mode != theirs.mode
+            && ours.at.path == theirs.at.path
+            && let Some(field) = ours.differs_in(theirs)
         {
             return Err(Failure::usage(
-                format!("the `mode` of the socket at {} cannot be changed while it is served", ours.label),
-                "restart the daemon, or write the mode from before",
+                format!(
+                    "the `{field}` of the socket at {} cannot be changed while it is served",
+                    ours.at.label
+                ),
+                "restart the daemon, or write what was there before",
             ));
         }
         let theirs = present.and_then(|present| present.ops.clone());
@@ -128,7 +159,17 @@ impl Layout {
 
     /// The socket as something to listen at.
     pub(super) fn control(&self) -> Option<Listen> {
-        self.socket.clone().map(Listen::Unix)
+        self.socket.as_ref().map(|socket| Listen::Unix(socket.at.clone()))
+    }
+
+    /// What clients may ask of the socket.
+    pub(super) fn limits(&self) -> Limits {
+        let limits = Limits { answer: socket::ANSWER, ..Limits::default() };
+        self.socket.as_ref().map_or(limits, |socket| Limits {
+            connections: socket.max_connections,
+            per_user: socket.max_connections_per_user,
+            ..limits
+        })
     }
 
     /// Every path whose change may change this.

@@ -11,6 +11,7 @@ mod crew;
 mod face;
 mod layout;
 mod reload;
+mod roster;
 mod systemd;
 
 use std::future::pending;
@@ -24,6 +25,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::access::Rules;
+use crate::access::audit::Closing;
 use crate::assemble::Request;
 use crate::broker::Broker;
 use crate::failure::{Failure, exit};
@@ -89,6 +92,8 @@ fn runtime() -> Result<Runtime, Failure> {
         .enable_all()
         .max_blocking_threads(8)
         .thread_keep_alive(Duration::from_secs(5))
+        // Who has asked is heard soon, although others come in crowds.
+        .event_interval(4)
         .build()
         .map_err(|error| {
             Failure::new(exit::REFUSED, format!("the system refuses what waiting needs: {error}"), None)
@@ -129,9 +134,11 @@ impl Daemon {
             schema: layout.plan.schema.path.to_string(),
             settings: layout.settings.clone(),
         });
+        let audit = layout.open_audit(None, &listener)?;
         let bound = layout.bind(None)?;
         let (broker, intake) = Broker::new(layout.plan.clone(), instance(), Arc::clone(&listener));
-        let face = Arc::new(Face::new(Arc::clone(&broker), telemetry));
+        let rules = Rules::new(layout.policy.clone(), audit);
+        let face = Arc::new(Face::new(Arc::clone(&broker), rules, telemetry));
         let mut crew = Crew::new(listener, helper.clone());
         let (_, at_once) = watch::channel(true);
         crew.staff(&layout, bound, &face, &at_once);
@@ -153,7 +160,11 @@ impl Daemon {
             tokio::select! {
                 _ = signals.terminate.recv() => break Ok("SIGTERM"),
                 _ = signals.interrupt.recv() => break Ok("SIGINT"),
-                _ = signals.hang_up.recv() => (asked_again, by_itself) = (true, false),
+                _ = signals.hang_up.recv() => {
+                    // Who rotates logs says so with this signal too.
+                    self.face.audit().inspect(|audit| audit.reopen());
+                    (asked_again, by_itself) = (true, false);
+                }
                 () = files.changed() => (asked_again, by_itself) = (true, false),
                 _ = signals.child.recv() => reap_adopted(self.helper.as_ref().map(HelperHandle::pid)),
                 ended = self.crew.ended() => break Err(ended),
@@ -190,8 +201,10 @@ impl Daemon {
                 self.systemd.reloading(is_ready);
                 let loaded = Loaded {
                     layout: Arc::clone(&self.layout),
+                    face: Arc::clone(&self.face),
                     broker: Arc::clone(&self.broker),
                     roster: self.crew.roster(),
+                    listener: Arc::clone(&self.pulse) as _,
                 };
                 let (request, hub) = (self.request.clone(), Arc::clone(&self.hub));
                 attempt = Some(Box::pin(reload::attempt(request, self.style, hub, loaded)));
@@ -207,9 +220,11 @@ impl Daemon {
         let closing = join_all(sources.map(|source| source.close(Use::GoesOn)));
         let drained = async { tokio::join!(self.crew.drain(), closing) };
         let _what_is_left_is_cut = timeout(DRAIN, drained).await;
-        if let Some(helper) = self.helper {
-            helper.close(HELPER_ENDS).await;
-        }
+        // Last, when nobody is left who gets anything.
+        let audit = self.face.audit();
+        let audit = async { join_all(audit.iter().map(|audit| audit.close(Closing::Stopped))).await };
+        let helper = async { join_all(self.helper.map(|helper| helper.close(HELPER_ENDS))).await };
+        tokio::join!(audit, helper);
         code
     }
 }

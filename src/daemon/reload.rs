@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use super::crew::Roster;
+use tokio::task::spawn_blocking;
+
+use super::face::Face;
 use super::layout::{BoundAll, Layout};
+use super::roster::Roster;
+use crate::access::Audit;
+use crate::access::audit::Closing;
 use crate::assemble::Request;
 use crate::broker::Broker;
 use crate::failure::Failure;
@@ -13,12 +18,15 @@ use crate::source::Source;
 use crate::source::file::Stamp;
 use crate::source::notice::{FileWatch, Notices};
 use crate::status::FindingStatus;
+use crate::telemetry::Listener;
 
 /// What is in force while a reload is tried.
 pub(super) struct Loaded {
     pub(super) layout: Arc<Layout>,
+    pub(super) face: Arc<Face>,
     pub(super) broker: Arc<Broker>,
     pub(super) roster: Roster,
+    pub(super) listener: Arc<dyn Listener>,
 }
 
 /// What a reload came to.
@@ -40,22 +48,55 @@ pub(super) enum Attempt {
 
 /// Tries to put what the files say now in the place of what is in force.
 pub(super) async fn attempt(request: Request, style: Style, hub: Arc<Notices>, loaded: Loaded) -> Attempt {
-    let Loaded { layout: present, broker, roster } = loaded;
-    let refused = |failure: &Failure| Attempt::Refused { findings: in_words(failure), ended: Vec::new() };
-    let layout = match Layout::read(&request, style, &hub, Some(&present)) {
-        Ok(layout) => layout,
-        Err(failure) => return refused(&failure),
+    let Loaded { layout: present, face, broker, roster, listener } = loaded;
+    let old = face.audit();
+    let read = {
+        let (present, old) = (Arc::clone(&present), old.clone());
+        // Disks, locks and the system's accounts may take their time: whoever asks
+        // meanwhile is answered.
+        spawn_blocking(move || {
+            let layout = Layout::read(&request, style, &hub, Some(&present))?;
+            // Addresses first: what cannot be bound must change nothing.
+            layout.judge_purpose()?;
+            let bound = layout.bind(Some(&present))?;
+            let new = layout.open_audit(Some((&present, old)), &listener)?;
+            Ok::<_, Failure>((layout, bound, new))
+        })
     };
-    // Addresses first: what cannot be bound must change nothing.
-    let bound = match layout.judge_purpose().and_then(|()| layout.bind(Some(&present))) {
-        Ok(bound) => bound,
-        Err(failure) => return refused(&failure),
+    let (layout, bound, new) = match read.await {
+        Ok(Ok(read)) => read,
+        Ok(Err(failure)) => return Attempt::Refused { findings: in_words(&failure), ended: Vec::new() },
+        // The runtime ends.
+        Err(_) => return Attempt::Refused { findings: Vec::new(), ended: Vec::new() },
     };
-    // Who is not in the new layout as he was gets nothing that it gives.
+    // Who is not in the new layout as he was, or may not have it by the new rules,
+    // gets nothing that it gives.
+    let (policy, audit) = (layout.policy.clone(), new.clone());
     let deliveries = layout.deliveries.clone();
-    match broker.reload(layout.plan.clone(), move || roster.dismiss(&deliveries)).await {
-        Ok(ended) => Attempt::Holds { layout: Arc::new(layout), bound, ended },
-        Err(findings) => Attempt::Refused { findings, ended: layout.sources_beside(&present) },
+    let before = move || {
+        roster.dismiss(&deliveries);
+        if let Some(audit) = &audit {
+            audit.hold();
+        }
+        face.rule_by(policy, audit);
+    };
+    match broker.reload(layout.plan.clone(), before).await {
+        Ok(ended) => {
+            let why = if new.is_some() { Closing::Elsewhere } else { Closing::Removed };
+            give_up(old, new.as_deref(), why).await;
+            Attempt::Holds { layout: Arc::new(layout), bound, ended }
+        }
+        Err(findings) => {
+            give_up(new, old.as_deref(), Closing::Refused).await;
+            Attempt::Refused { findings, ended: layout.sources_beside(&present) }
+        }
+    }
+}
+
+/// Ends an audit log that is not the one in force.
+async fn give_up(audit: Option<Arc<Audit>>, in_force: Option<&Audit>, why: Closing) {
+    if let Some(audit) = audit.filter(|audit| in_force.is_none_or(|in_force| !audit.is_same(in_force))) {
+        audit.close(why).await;
     }
 }
 

@@ -8,10 +8,11 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -161,7 +162,7 @@ impl Courier {
     /// Works until it is told to stop. A write under way is finished, an
     /// `on_change` under way is waited for a moment.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Ended {
-        let mut stop = pin!(stop);
+        let stop = stop.shared();
         let mut running: Option<Pin<Box<dyn Future<Output = Option<HookRan>> + Send>>> = None;
         self.clean().await;
         let ended = loop {
@@ -171,22 +172,22 @@ impl Courier {
             tokio::select! {
                 // First: who was sent away must not have what comes next.
                 biased;
-                () = &mut stop => break Ended::Told,
+                () = stop.clone() => break Ended::Told,
                 is_open = self.gate.advanced() => {
                     if !is_open {
                         break Ended::Unasked;
                     }
                     self.backoff.reset();
-                    self.deliver().await;
+                    self.deliver(&stop).await;
                 }
                 () = sleep_until(self.again.unwrap_or_else(Instant::now)), if self.again.is_some() => {
-                    self.deliver().await;
+                    self.deliver(&stop).await;
                 }
                 () = due(self.hook.as_ref()), if running.is_none() => {
                     running = self.hook.as_mut().map(|hook| Box::pin(hook.run()) as _);
                     self.hook_runs = true;
                 }
-                () = sleep_until(self.look_at) => self.look_again().await,
+                () = sleep_until(self.look_at) => self.look_again(&stop).await,
                 ran = finished(&mut running) => {
                     running = None;
                     self.hook_runs = false;
@@ -208,10 +209,10 @@ impl Courier {
 
     /// Sees whether what was delivered is still there: somebody may have removed
     /// or changed it.
-    async fn look_again(&mut self) {
+    async fn look_again(&mut self, stop: &(impl Future<Output = ()> + Clone)) {
         self.look_at = Instant::now() + LOOK_AGAIN;
         if self.again.is_none() && self.record.has_delivered() {
-            self.deliver_if(|outcome| outcome == Outcome::Changed).await;
+            self.deliver_if(|outcome| outcome == Outcome::Changed, stop).await;
         }
     }
 
@@ -223,15 +224,35 @@ impl Courier {
     }
 
     /// Puts the present generation there, if there is one.
-    async fn deliver(&mut self) {
-        self.deliver_if(|_| true).await;
+    async fn deliver(&mut self, stop: &(impl Future<Output = ()> + Clone)) {
+        self.deliver_if(|_| true, stop).await;
     }
 
     /// The same; tells of a success only if that matters.
-    async fn deliver_if(&mut self, matters: impl FnOnce(Outcome) -> bool) {
+    async fn deliver_if(
+        &mut self,
+        matters: impl FnOnce(Outcome) -> bool,
+        stop: &(impl Future<Output = ()> + Clone),
+    ) {
         self.again = None;
-        let Some(released) = self.gate.release(&self.record.granted) else { return };
-        let released = Arc::new(released);
+        let record = Arc::clone(&self.record);
+        // Its record may take a while. Who is sent away meanwhile gets nothing.
+        let released = tokio::select! {
+            biased;
+            () = stop.clone() => return,
+            released = self.gate.deliver(&record.config.name, &record.granted) => released,
+        };
+        let released = match released {
+            Ok(Some(released)) => Arc::new(released),
+            Ok(None) => return,
+            Err(refusal) => {
+                return self.failed(&DeliveryError {
+                    code: None,
+                    message: format!("delivery `{}` gets nothing: {refusal}", self.name()),
+                    help: "see the [audit] log's disk; `required = false` releases without a record".into(),
+                });
+            }
+        };
         if self.hook.is_some() {
             // Also of one that fails: it may be there all the same.
             self.readable.retain(|(known, _)| known.version() != released.version());

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::renameat;
@@ -51,7 +52,7 @@ impl Directory {
         Self { config: config.clone(), settled: false, untold: false }
     }
 
-    fn write(&mut self, variables: &[Delivered]) -> Result<Outcome, WriteError> {
+    fn write(&mut self, variables: &[Arc<Delivered>]) -> Result<Outcome, WriteError> {
         let rights = Rights::resolve(&self.config.access)?;
         let folder = self.open_or_make(rights)?;
         let shown = Shown { folder: &folder, label: &self.config.label };
@@ -167,7 +168,7 @@ impl Shown<'_> {
     }
 
     /// What must happen to the visible links, if nothing foreign is in the way.
-    fn links(&self, variables: &[Delivered]) -> Result<Links, WriteError> {
+    fn links(&self, variables: &[Arc<Delivered>]) -> Result<Links, WriteError> {
         let mut missing = Vec::new();
         for variable in variables {
             let name = OsStr::new(variable.key.as_str());
@@ -200,7 +201,12 @@ impl Shown<'_> {
         WriteError::NotAFile { path: self.path(name), what: "a link that this delivery did not make" }
     }
 
-    fn compare(&self, current: &OsStr, variables: &[Delivered], rights: Rights) -> Result<Found, WriteError> {
+    fn compare(
+        &self,
+        current: &OsStr,
+        variables: &[Arc<Delivered>],
+        rights: Rights,
+    ) -> Result<Found, WriteError> {
         let failed = |reason| self.failed("reading what is there", reason);
         let old = match self.folder.below(current) {
             Ok(old) => old,
@@ -225,7 +231,7 @@ impl Shown<'_> {
     }
 
     /// Writes a new folder of files and leads readers to it.
-    fn exchange(&self, variables: &[Delivered], rights: Rights) -> Result<(), WriteError> {
+    fn exchange(&self, variables: &[Arc<Delivered>], rights: Rights) -> Result<(), WriteError> {
         let made = self.folder.make_claimed(Path::new(self.label), generation)?;
         for variable in variables {
             let name = OsStr::new(variable.key.as_str());

@@ -12,25 +12,21 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{
-    AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, readlinkat, renameat,
-    renameat2,
-};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, readlinkat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::leftovers::{ATTEMPTS, beside, claim, is_abandoned, is_beside};
 use super::rights::Rights;
 use super::write_error::WriteError;
+use crate::strict::{FLAGS, link_in, open_folder, plain, real};
 
 /// The mode of folders that are made above a delivery.
 const MADE: u32 = 0o750;
-
-const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 /// An open folder, and the path to print.
 #[derive(Debug)]
@@ -58,7 +54,7 @@ impl Folder {
     /// Opens a folder that no link leads to and nobody else owns.
     pub(super) fn strict(path: &Path, rights: Rights) -> Result<Self, WriteError> {
         let path = plain(path);
-        let folder = match open_strict(&path) {
+        let folder = match open_folder(&path) {
             Ok(descriptor) => Self { descriptor, path },
             Err(Errno::ENOENT) => return Err(WriteError::NoFolder { path }),
             Err(reason) => return Err(explained(&path, reason)),
@@ -78,7 +74,7 @@ impl Folder {
                 let parent = path.parent().ok_or_else(|| WriteError::NoFolder { path: path.clone() })?;
                 let name = path.file_name().ok_or_else(|| WriteError::NoName { path: path.clone() })?;
                 // Who owns what is above is not asked: only the folder itself is written to.
-                let parent = match open_strict(parent) {
+                let parent = match open_folder(parent) {
                     Ok(descriptor) => Self { descriptor, path: parent.into() },
                     Err(Errno::ENOENT) => Self::strict_or_made(parent, rights)?,
                     Err(reason) => return Err(explained(parent, reason)),
@@ -298,65 +294,12 @@ fn os_string(name: &CStr) -> OsString {
     OsStr::from_bytes(name.to_bytes()).to_owned()
 }
 
-/// The path without `.` and `..`: where no link is followed they are only text.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                plain.pop();
-            }
-            other => plain.push(other),
-        }
-    }
-    plain
-}
-
-fn open_strict(path: &Path) -> Result<File, Errno> {
-    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    match openat2(AT_FDCWD, path, OpenHow::new().flags(FLAGS).resolve(resolve)) {
-        // Older kernels and gVisor do not know the call, some sandboxes forbid it.
-        Err(Errno::ENOSYS | Errno::EPERM) => walk(path),
-        other => other.map(File::from),
-    }
-}
-
-/// What `openat2` does, one component after the other.
-fn walk(path: &Path) -> Result<File, Errno> {
-    let through = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut folder = File::from(openat(AT_FDCWD, c"/", through, Mode::empty())?);
-    for component in path.components() {
-        if let Component::Normal(name) = component {
-            folder = File::from(openat(&folder, name, through, Mode::empty())?);
-        }
-    }
-    openat(&folder, c".", FLAGS, Mode::empty()).map(File::from)
-}
-
 /// Why a folder was not opened strictly; says which part is a link, if one is.
 fn explained(path: &Path, reason: Errno) -> WriteError {
-    let is_link = |part: &&Path| part.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
-    let links = matches!(reason, Errno::ELOOP | Errno::ENOTDIR);
-    let link = path.ancestors().filter(is_link).last().filter(|_| links);
-    match link {
-        Some(link) => WriteError::Link { path: path.into(), link: link.into(), real: real(path) },
+    match link_in(path, reason) {
+        Some(link) => WriteError::Link { path: path.into(), link, real: real(path) },
         None => not_opened(path, reason),
     }
-}
-
-/// Where a path really leads, as far as it exists.
-fn real(path: &Path) -> Option<PathBuf> {
-    path.ancestors().find_map(|part| {
-        let rest = path.strip_prefix(part).ok()?;
-        // A link into nothing: whoever makes that folder decides where it leads.
-        let dangling = part.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
-        match part.canonicalize() {
-            Ok(real) => Some(Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })),
-            Err(_) if dangling => Some(None),
-            Err(_) => None,
-        }
-    })?
 }
 
 fn not_opened(path: &Path, reason: Errno) -> WriteError {

@@ -5,7 +5,7 @@
 //! instance lives.
 //! Must not know: who may read it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -36,6 +36,14 @@ impl Version {
     pub fn generation(&self) -> u64 {
         self.generation
     }
+
+    /// The generation that a text means: `7f3a.41`. None where it is of another
+    /// instance, or of none that was published until this one.
+    pub fn generation_of(&self, text: &str) -> Option<u64> {
+        let (instance, generation) = text.rsplit_once('.')?;
+        let generation = generation.parse().ok()?;
+        (instance == self.instance() && generation <= self.generation).then_some(generation)
+    }
 }
 
 impl fmt::Display for Version {
@@ -50,7 +58,18 @@ pub struct Snapshot {
     version: Version,
     since: SystemTime,
     causes: Vec<Cause>,
-    variables: Vec<Delivered>,
+    variables: Vec<Arc<Delivered>>,
+    /// Every name that there is or was.
+    moved: BTreeMap<Key, Moved>,
+}
+
+/// How one name came to what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// The generation in which it last became another, came or went.
+    pub last: u64,
+    /// Where it stands among the variables; none where it is gone.
+    pub at: Option<usize>,
 }
 
 /// A change that led to a generation.
@@ -63,16 +82,54 @@ pub struct Cause {
 }
 
 impl Snapshot {
-    /// What validated, without what is withheld (`stale = "refuse"`).
+    /// What validated, without what is withheld (`stale = "refuse"`), after what was
+    /// published `before` it by the same instance.
     pub fn new(
         version: Version,
         since: SystemTime,
         causes: Vec<Cause>,
         validated: &Validated,
         withheld: &BTreeSet<Key>,
+        before: Option<&Self>,
     ) -> Self {
         let given = validated.variables().iter().filter(|delivered| !withheld.contains(&delivered.key));
-        Self { version, since, causes, variables: given.cloned().collect() }
+        let variables: Vec<_> = given.cloned().map(Arc::new).collect();
+        let mut moved = before.map(|before| before.moved.clone()).unwrap_or_default();
+        let old = before.map(|before| before.variables.as_slice()).unwrap_or_default();
+        for (at, new) in variables.iter().enumerate() {
+            let was = moved.get(&new.key).copied();
+            let before = was.and_then(|was| old.get(was.at?));
+            let is_same = before.is_some_and(|before| before.value.same_as(&new.value));
+            let last = was.filter(|_| is_same).map_or(version.generation, |was| was.last);
+            moved.insert(new.key.clone(), Moved { last, at: Some(at) });
+        }
+        for (key, moved) in &mut moved {
+            if moved.at.is_some_and(|at| variables.get(at).is_none_or(|variable| variable.key != *key)) {
+                *moved = Moved { last: version.generation, at: None };
+            }
+        }
+        Self { version, since, causes, variables, moved }
+    }
+
+    /// The names that became another, came or went after this generation, which is
+    /// one of the same instance; all that there ever were after generation 0. In schema
+    /// order, those that went last.
+    pub fn changed_after(&self, generation: u64) -> impl Iterator<Item = &Key> {
+        let mut changed: Vec<(&Key, &Moved)> =
+            self.moved.iter().filter(|(_, moved)| moved.last > generation).collect();
+        changed.sort_by_key(|(_, moved)| moved.at.unwrap_or(usize::MAX));
+        changed.into_iter().map(|(key, _)| key)
+    }
+
+    /// The generation in which any of these last became another, came or went; 0
+    /// where none ever was there.
+    pub fn last_changed(&self, mut of: impl FnMut(&Key) -> bool) -> u64 {
+        self.moved.iter().filter(|(key, _)| of(key)).map(|(_, moved)| moved.last).max().unwrap_or(0)
+    }
+
+    /// Every name that there is or was, in their order.
+    pub fn names(&self) -> impl Iterator<Item = (&Key, Moved)> {
+        self.moved.iter().map(|(key, moved)| (key, *moved))
     }
 
     /// Which one it is.
@@ -91,7 +148,7 @@ impl Snapshot {
     }
 
     /// Its variables, in schema order.
-    pub fn variables(&self) -> &[Delivered] {
+    pub fn variables(&self) -> &[Arc<Delivered>] {
         &self.variables
     }
 

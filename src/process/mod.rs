@@ -3,7 +3,8 @@
 //! Owns: what the kernel is asked to do to this process and to its one child.
 //! `program` becomes another program; `child` runs one beside us and follows it;
 //! `helper` is a process set aside before hardening, which runs programs without
-//! it; `pidfd` signals somebody else's; `interrupt` holds back what ends us.
+//! it; `pidfd` signals somebody else's; `peer` asks who connected to a socket;
+//! `interrupt` holds back what ends us.
 //! Invariants: hardening runs before any thread and before any value is read;
 //! what it changed that a program would inherit is put back before that runs; a
 //! panic says where, never with what.
@@ -18,6 +19,7 @@ mod adopted;
 mod child;
 pub mod helper;
 mod interrupt;
+pub mod peer;
 pub mod pidfd;
 mod program;
 
@@ -30,6 +32,7 @@ pub use program::{ExecError, become_program};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -61,6 +64,9 @@ static SIGPIPE_AT_START: extern "C" fn() = look_at_sigpipe;
 #[derive(Debug, Clone, Copy)]
 pub struct Hardened {
     core_limit: Option<(u64, u64)>,
+    /// A program may take every descriptor that it may have for one to look at, and
+    /// `select` knows but 1,024.
+    descriptor_limit: Option<(u64, u64)>,
 }
 
 /// Makes this process hard to look into: no core file, no debugger of the same
@@ -76,7 +82,27 @@ pub fn harden() -> Hardened {
     if let Some((_, hard)) = core_limit {
         let _forbidden = setrlimit(Resource::RLIMIT_CORE, 0, hard);
     }
-    Hardened { core_limit }
+    Hardened { core_limit, descriptor_limit: getrlimit(Resource::RLIMIT_NOFILE).ok() }
+}
+
+/// Lets this process have at least so many descriptors at once, as far as the hard
+/// limit goes; how many it may have now.
+///
+/// The kernel makes room for them here and now: it doubles a table that is full, and
+/// where threads share it, waits for every processor each time, 10 ms or more.
+pub fn allow_descriptors(wanted: u64) -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
+    let raised = wanted.min(hard).max(soft);
+    let allowed = match setrlimit(Resource::RLIMIT_NOFILE, raised, hard) {
+        Ok(()) => raised,
+        Err(_) => soft,
+    };
+    if let Ok(last) = i32::try_from(wanted.min(allowed).saturating_sub(1)) {
+        // Without it everything works, and is slower once.
+        let farthest = fcntl(std::io::stdin(), FcntlArg::F_DUPFD_CLOEXEC(last));
+        let _closed = farthest.map(nix::unistd::close);
+    }
+    allowed
 }
 
 /// Makes a panic say where, never with what.
@@ -95,6 +121,9 @@ fn say_only_where_it_panics() {
 fn hand_back(hardened: Hardened) {
     if let Some((soft, hard)) = hardened.core_limit {
         let _unchanged = setrlimit(Resource::RLIMIT_CORE, soft, hard);
+    }
+    if let Some((soft, hard)) = hardened.descriptor_limit {
+        let _unchanged = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
     }
     if !SIGPIPE_IGNORED_AT_START.load(Ordering::Relaxed) {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());

@@ -1,14 +1,17 @@
 //! Findings in words and for machines: each format is a pure function from a
 //! [`Report`] to text.
 //!
-//! Owns: the formats of `check` (`text`, `json`, `sarif`, `github`, `junit`)
-//! and of `doctor`, and the explanations of the codes (`explain`).
+//! Owns: the formats of `check` (`text`, `json`, `sarif`, `github`, `junit`), of
+//! `doctor`, `status`, `access test` and `audit verify`, and the explanations of the
+//! codes (`explain`).
 //! Invariants: the same report gives the same bytes; nothing that came from
 //! outside (a message, a path, a line of a stranger's `.env`) can steer the
 //! terminal, the CI runner, the Markdown or the XML that it is written to.
 //! Only `text` shows source lines; they arrive masked where they are secret.
 //! Must not know: where the output goes, the process environment, values.
 
+pub mod access;
+pub mod audit;
 pub mod doctor;
 pub mod explain;
 pub mod github;

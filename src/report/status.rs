@@ -9,7 +9,8 @@ use annotate_snippets::renderer::{AnsiColor, Effects, Style as Paint};
 use super::doctor::{BAD, DOUBTFUL, GOOD, STRONG};
 use super::{Style, hang, plural, to_json, visible};
 use crate::status::{
-    DeliveryStatus, FindingStatus, Health, SourceStatus, Status, VariableState, VariableStatus,
+    ConsumerStatus, DeliveryStatus, FindingStatus, Health, KeysInUse, SourceStatus, Status, VariableState,
+    VariableStatus,
 };
 
 const QUIET: Paint = AnsiColor::BrightBlack.on_default();
@@ -97,6 +98,21 @@ pub(crate) fn troubles(status: &Status) -> Vec<Trouble<'_>> {
             let meaning = format!("{}, {} ago", hook.detail, age(hook.age_seconds));
             add(Weight::Error, format!("delivery {}: on_change failed", delivery.name), meaning, Vec::new());
         }
+    }
+    if let Some((audit, failure)) =
+        status.audit.as_ref().and_then(|audit| Some((audit, audit.failure.as_ref()?)))
+    {
+        let means = if audit.required {
+            "whatever it would have to record is refused"
+        } else {
+            "values are released without a record"
+        };
+        add(
+            Weight::Error,
+            format!("the audit log {} cannot be written", audit.path),
+            format!("{failure}; {means}"),
+            Vec::new(),
+        );
     }
     let named = |state: VariableState| -> Vec<&str> {
         let such = status.variables.iter().filter(|variable| variable.state == state);
@@ -241,6 +257,7 @@ pub fn text(status: &Status, place: &str, style: Style) -> String {
     }
     page.sources(&mut out, &status.sources);
     page.deliveries(&mut out, &status.deliveries);
+    page.consumers(&mut out, &status.consumers);
     page.variables(&mut out, &status.variables);
     out
 }
@@ -287,6 +304,15 @@ impl Page {
             moment(&visible(&status.started)),
         );
         hang(&mut out, ("", 0), &second, self.style.width, |line| self.paint(QUIET, line));
+        if let Some(audit) = &status.audit {
+            let third = format!(
+                "audit {} · {} · head {}",
+                visible(&audit.path),
+                plural(usize::try_from(audit.records).unwrap_or(usize::MAX), "record"),
+                visible(&audit.head),
+            );
+            hang(&mut out, ("", 0), &third, self.style.width, |line| self.paint(QUIET, line));
+        }
         out
     }
 
@@ -332,7 +358,7 @@ impl Page {
     fn state(&self, word: &str) -> String {
         let paint = match word {
             "current" | "up" => GOOD,
-            "held" | "deleted" | "waiting" => DOUBTFUL,
+            "held" | "deleted" | "waiting" | "behind" => DOUBTFUL,
             _ => BAD,
         };
         format!("{}{}", self.paint(paint, word), " ".repeat(STATE.saturating_sub(word.len())))
@@ -400,6 +426,29 @@ impl Page {
         }
     }
 
+    fn consumers(&self, out: &mut String, consumers: &[ConsumerStatus]) {
+        if consumers.is_empty() {
+            return;
+        }
+        self.heading(out, "consumers", consumers.len());
+        let names: Vec<String> =
+            consumers.iter().map(|consumer| format!("{} {}", consumer.name, consumer.instance)).collect();
+        let name = widest(names.iter().map(String::as_str));
+        for (consumer, shown) in consumers.iter().zip(&names) {
+            let facts = format!("{}, {}", consumer.version, age(consumer.age_seconds));
+            let runs: Vec<String> = consumer.runs.iter().map(|(key, used)| keys_in_use(key, used)).collect();
+            let room =
+                self.style.width.saturating_sub(2 + STATE + 2 + name + 2 + facts.len() + 2).max(ORIGIN);
+            out.push_str(&format!(
+                "  {}  {:name$}  {}  {}\n",
+                self.state(consumer_word(consumer)),
+                visible(shown),
+                visible(&facts),
+                self.paint(FAINT, &self.fit(&runs.join("; "), room)),
+            ));
+        }
+    }
+
     fn variables(&self, out: &mut String, variables: &[VariableStatus]) {
         self.heading(out, "variables", variables.len());
         let name = widest(variables.iter().map(|variable| variable.key.as_str()));
@@ -414,6 +463,19 @@ impl Page {
             ));
         }
     }
+}
+
+/// How a consumer is, in a word.
+pub(crate) fn consumer_word(consumer: &ConsumerStatus) -> &'static str {
+    if consumer.current { "current" } else { "behind" }
+}
+
+/// `JWT_SECRET signs k2, verifies k2 k1`.
+pub(crate) fn keys_in_use(key: &str, used: &KeysInUse) -> String {
+    let signs = used.signs.as_ref().map(|kid| format!(" signs {kid}"));
+    let verifies = (!used.verifies.is_empty()).then(|| format!(" verifies {}", used.verifies.join(" ")));
+    let parts: Vec<String> = [signs, verifies].into_iter().flatten().collect();
+    format!("{key}{}", parts.join(","))
 }
 
 /// `7f3a.42, 65 variables, 4m`.

@@ -1,23 +1,37 @@
-//! Answering: the ops port, and the socket of the daemon's own user.
+//! Answering: the ops port, and the socket.
 //!
-//! Owns: listening (`bind`, `listen`), deadlines of connections, who asks; the
-//! ops port (`ops`, `page`), and the socket (`control`, `problem`). Must not know:
-//! values (the ops port never sees one), sources, deliveries.
+//! Owns: listening (`bind`, `listen`), how much may be asked (`limits`), who may
+//! connect (`places`), one connection and its deadlines (`converse`, `patience`,
+//! `body`, `activity`), who asks (`peer`); the ops port (`ops`, `page`), which never
+//! sees a value, and the socket (`socket`, `problem`), which sees those that the
+//! gate lets out. Must not know: sources, deliveries, what is permitted to whom.
 
+mod activity;
 mod bind;
+mod body;
 pub mod config;
-pub mod control;
+mod converse;
+mod limits;
 mod listen;
 pub mod ops;
 pub mod page;
 mod patience;
+mod peer;
+mod places;
 pub mod problem;
+pub mod socket;
 
 pub use bind::{BindError, Bound};
-pub use listen::{Limits, Peer};
+pub use limits::Limits;
+pub use peer::Peer;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::model::key::Key;
+use crate::model::schema::Schema;
+use crate::rotation::consumers::{Acknowledgement, NotTaken};
 use crate::status::{Explanation, FindingStatus, Status};
 
 /// What is answered for: the daemon, as far as it may be seen from outside.
@@ -31,6 +45,30 @@ pub trait Subject: Send + Sync {
 
     /// Gives up a held value.
     async fn forget(&self, key: &str) -> Forgotten;
+
+    /// Takes what an instance of a consumer says of itself.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    fn acknowledge(&self, consumer: &str, uid: u32, said: Acknowledgement) -> Result<(), NotTaken>;
+
+    /// Seconds since a value was written, where its source tells; else since this
+    /// daemon first saw it.
+    fn age(&self, key: &Key) -> Option<u64>;
+
+    /// What program is served.
+    fn program(&self) -> Program;
+}
+
+/// The program that is served, as the schema describes it.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The schema.
+    pub schema: Arc<Schema>,
+    /// The environment.
+    pub environment: String,
+    /// The service; none means all.
+    pub service: Option<String>,
 }
 
 /// What became of a request to forget.

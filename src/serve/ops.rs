@@ -19,8 +19,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Subject;
-use super::listen::{Peer, peer};
 use super::page;
+use super::peer::{Peer, peer};
 use crate::report::status::waits_for;
 use crate::telemetry::{Telemetry, metrics};
 use crate::visible::visible;
@@ -80,7 +80,7 @@ async fn readyz(State(ops): State<Ops>, request: Request) -> Response {
         ops.ready.store(true, Ordering::Relaxed);
         return "ready\n".into_response();
     }
-    let names = ops.local && is_asked_by_address(peer(&request), request.headers());
+    let names = ops.local && is_asked_by_address(&peer(&request), request.headers());
     let mut text = String::from("not ready\n");
     for reason in waits_for(&status, names) {
         text.push_str(&visible(&reason));
@@ -90,7 +90,7 @@ async fn readyz(State(ops): State<Ops>, request: Request) -> Response {
 }
 
 async fn numbers(State(ops): State<Ops>, request: Request) -> Response {
-    if ops.local && !is_asked_by_address(peer(&request), request.headers()) {
+    if ops.local && !is_asked_by_address(&peer(&request), request.headers()) {
         return misdirected();
     }
     match ops.telemetry.metrics().text(&ops.subject.status()) {
@@ -100,7 +100,7 @@ async fn numbers(State(ops): State<Ops>, request: Request) -> Response {
 }
 
 async fn front(State(ops): State<Ops>, request: Request) -> Response {
-    if !is_asked_by_address(peer(&request), request.headers()) {
+    if !is_asked_by_address(&peer(&request), request.headers()) {
         return misdirected();
     }
     let Ok(random) = getrandom::u64() else {
@@ -123,8 +123,8 @@ fn misdirected() -> Response {
 
 /// Whether the client knows this place by its address. A page from elsewhere whose
 /// name was made to point here (DNS rebinding) knows it by that name.
-fn is_asked_by_address(peer: Peer, headers: &HeaderMap) -> bool {
-    if matches!(peer, Peer::User(_)) {
+fn is_asked_by_address(peer: &Peer, headers: &HeaderMap) -> bool {
+    if matches!(peer, Peer::Caller(_)) {
         return true;
     }
     let mut hosts = headers.get_all(HOST).iter();
@@ -139,6 +139,7 @@ fn is_asked_by_address(peer: Peer, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Caller;
 
     #[test]
     fn names_of_elsewhere_are_not_an_address() {
@@ -157,9 +158,10 @@ mod tests {
             ("", false),
         ] {
             let headers: HeaderMap = [(HOST, HeaderValue::from_static(host))].into_iter().collect();
-            assert_eq!(is_asked_by_address(from, &headers), expected, "{host}");
+            assert_eq!(is_asked_by_address(&from, &headers), expected, "{host}");
         }
-        assert!(!is_asked_by_address(from, &HeaderMap::new()));
-        assert!(is_asked_by_address(Peer::User(0), &HeaderMap::new()));
+        assert!(!is_asked_by_address(&from, &HeaderMap::new()));
+        let caller = Arc::new(Caller::without_program(0, 0, Vec::new()));
+        assert!(is_asked_by_address(&Peer::Caller(caller), &HeaderMap::new()));
     }
 }

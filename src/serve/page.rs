@@ -8,10 +8,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::report::plural;
 use crate::report::status::{
-    Trouble, Weight, age, delivery_word, health_word, moment, state_word, troubles, waits_for,
+    Trouble, Weight, age, consumer_word, delivery_word, health_word, keys_in_use, moment, state_word,
+    troubles, waits_for,
 };
 use crate::status::{
-    DeliveryStatus, FindingStatus, Health, SourceStatus, Status, VariableState, VariableStatus,
+    ConsumerStatus, DeliveryStatus, FindingStatus, Health, SourceStatus, Status, VariableState,
+    VariableStatus,
 };
 use crate::visible::visible;
 
@@ -72,6 +74,10 @@ impl Tone {
         }
     }
 
+    fn of_consumer(consumer: &ConsumerStatus) -> Self {
+        if consumer.current { Self::Good } else { Self::Doubtful }
+    }
+
     fn of_delivery(delivery: &DeliveryStatus) -> Self {
         match (&delivery.failure, &delivery.version) {
             (Some(_), _) => Self::Bad,
@@ -116,6 +122,7 @@ pub fn html(status: &Status, nonce: &str, rests: bool) -> Markup {
                     }
                     (sources(&status.sources))
                     @if !status.deliveries.is_empty() { (deliveries(&status.deliveries, status.version.as_deref())) }
+                    @if !status.consumers.is_empty() { (consumers(&status.consumers)) }
                     (variables(&status.variables, !status.deliveries.is_empty()))
                 }
                 footer {
@@ -355,6 +362,30 @@ fn deliveries(deliveries: &[DeliveryStatus], newest: Option<&str>) -> Markup {
         section aria-labelledby="deliveries" {
             (heading("deliveries", "Deliveries", deliveries.len()))
             (table("deliveries", "deliveries", &columns, &rows))
+        }
+    }
+}
+
+fn consumers(consumers: &[ConsumerStatus]) -> Markup {
+    let rows = html! {
+        @for consumer in consumers {
+            tr role="row" {
+                (name(&consumer.name, &html! { span.kind { (visible(&consumer.instance)) } }))
+                (cell("state-cell", "State", &state(Tone::of_consumer(consumer), consumer_word(consumer))))
+                (cell("number", "Version", &html! { (visible(&consumer.version)) }))
+                (cell("number", "Said", &html! { (age(consumer.age_seconds)) " ago" }))
+                (cell("to", "Runs", &html! {
+                    @if consumer.runs.is_empty() { span.none { "no keys named" } }
+                    @for (key, used) in &consumer.runs { p { (breaks(&keys_in_use(key, used))) } }
+                }))
+            }
+        }
+    };
+    let columns = [("", "Consumer"), ("", "State"), ("number", "Version"), ("number", "Said"), ("", "Runs")];
+    html! {
+        section aria-labelledby="consumers" {
+            (heading("consumers", "Consumers", consumers.len()))
+            (table("consumers", "consumers", &columns, &rows))
         }
     }
 }

@@ -12,13 +12,13 @@ use crate::status::FindingStatus;
 pub struct Problem {
     /// `about:blank`: the title is that of the HTTP status; `code` tells more.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Box<str>,
     /// The HTTP status in words.
-    pub title: String,
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// For machines: `unknown-variable`.
-    pub code: String,
+    pub code: Box<str>,
     /// What is wrong and what to do, in a sentence.
     pub detail: String,
     /// Why, where it is findings.

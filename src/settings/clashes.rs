@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use super::layers::Merged;
 use super::table::Table;
 use super::{Opened, Settings, SettingsError, ShownPath, SourceKind};
+use crate::access::audit::{is_full, names};
 use crate::serve::config::Listen;
 use crate::source::dotenv::four_files;
 use crate::source::vault::Config;
@@ -41,6 +42,14 @@ impl Opened {
             return Ok(());
         }
         let read = self.read(settings, environment);
+        let log = settings.audit.as_ref().map(|audit| resolved(&audit.path));
+        if let Some(log) = &log
+            && let Some(Read { what, .. }) = read.iter().find(|read| is_full(&read.place, log))
+        {
+            let table = Table { opened: self, merged, at: &["audit"] };
+            let help = "choose another place: full files of the log get such names";
+            return Err(table.wrong(&["path"], &format!("needs a name that is {what}"), help));
+        }
         for (at, one) in made.iter().enumerate() {
             let table = Table { opened: self, merged, at: &one.table };
             let others = made.iter().enumerate().filter(|(other, _)| *other != at);
@@ -55,6 +64,13 @@ impl Opened {
                 let two = Table { opened: self, merged, at: &two.table }.named(&[two.field]);
                 let help = "give each a place of its own";
                 return Err(table.wrong(&[one.field], &format!("{clause} {two}"), help));
+            }
+            if one.table != ["audit"]
+                && let Some(log) = &log
+                && is_full(&one.place, log)
+            {
+                let help = "give each a place of its own: full files of the log get such names";
+                return Err(table.wrong(&[one.field], "is a name that the audit log needs", help));
             }
             for Read { what, place } in &read {
                 let clause = if one.place == *place {
@@ -77,12 +93,15 @@ impl Opened {
         let named = |what: &str, path: PathBuf| Read { what: what.to_owned(), place: resolved(&path) };
         let own = self.path().map(|path| named("the settings file", path.to_owned()));
         let schema = self.raw.schema.as_ref().map(|path| named("the schema", self.folder.join(path)));
+        let policy = settings.socket.as_ref().and_then(|socket| socket.policy.as_ref());
+        let policy = policy.map(|file| named("the access policy", file.path.clone()));
         let sources = settings.sources.iter().flat_map(|source| {
             let what = format!("what source `{}` reads", source.name);
             let paths = paths(&source.kind, environment);
             paths.into_iter().map(move |path| Read { what: what.clone(), place: resolved(&path) })
         });
-        own.into_iter().chain(schema).chain(sources).collect()
+        let key = settings.audit.as_ref().map(|audit| named("the audit key", audit.key_file.path.clone()));
+        own.into_iter().chain(schema).chain(policy).chain(key).chain(sources).collect()
     }
 }
 
@@ -92,7 +111,7 @@ fn made(settings: &Settings) -> Vec<Made<'_>> {
         field: "path",
         place: resolved(&delivery.path),
     });
-    let socket = settings.socket.as_ref().map(|socket| ("socket", "path", &socket.path));
+    let socket = settings.socket.as_ref().map(|socket| ("socket", "path", &socket.at.path));
     let ops = settings.ops.as_ref().and_then(|listen| match listen {
         Listen::Unix(socket) => Some(("ops", "listen", &socket.path)),
         Listen::Tcp(_) => None,
@@ -102,7 +121,10 @@ fn made(settings: &Settings) -> Vec<Made<'_>> {
         let lock = PathBuf::from(format!("{}.lock", path.display()));
         [resolved(path), resolved(&lock)].map(|place| Made { table: vec![table], field, place })
     });
-    deliveries.chain(sockets).collect()
+    // A log has names beside its own.
+    let audit = settings.audit.iter().flat_map(|audit| names(&audit.path));
+    let audit = audit.map(|path| Made { table: vec!["audit"], field: "path", place: resolved(&path) });
+    deliveries.chain(sockets).chain(audit).collect()
 }
 
 /// What a source reads of the disk.

@@ -14,13 +14,16 @@ use super::layers::Merged;
 use super::raw::Raw;
 use super::table::{Least, Table};
 use super::understand::understand;
-use super::{Opened, SettingsError};
+use super::{Opened, SettingsError, SocketSettings};
 use crate::broker::Debounce;
 use crate::serve::config::{Listen, SocketConfig};
 
 /// The longest path of a Unix socket, in bytes: the system has 108 with the NUL
 /// behind it.
 const LONGEST: usize = 107;
+
+/// Connections to the socket at once; of one user, half of what is written.
+const CONNECTIONS: u32 = 4096;
 
 /// The only name that always means this machine.
 const LOCALHOST: &str = "localhost";
@@ -31,18 +34,35 @@ impl Opened {
         &self,
         merged: &Merged<'_>,
         raw: &Raw,
-    ) -> Result<Option<SocketConfig>, SettingsError> {
+    ) -> Result<Option<SocketSettings>, SettingsError> {
         let Some(raw) = &raw.socket else { return Ok(None) };
         let table = Table { opened: self, merged, at: &["socket"] };
         let mode = table.mode(&["mode"], raw.mode.as_deref())?;
-        unix(&table, "path", &raw.path, mode).map(Some)
+        let policy = raw.policy.as_deref().map(|path| {
+            let path = table.filled(&["policy"], path)?;
+            self.reached("read", path, table.confined(&["policy"]), || table.place(&["policy"]))
+        });
+        let most = table.count("max_connections", raw.max_connections, CONNECTIONS)?;
+        let per_user =
+            table.count("max_connections_per_user", raw.max_connections_per_user, most.div_ceil(2))?;
+        if per_user > most {
+            let clause = format!("is more than `max_connections`, which is {most}");
+            let help = format!("write {} or less: one user must not keep all others out", most.div_ceil(2));
+            return Err(table.wrong(&["max_connections_per_user"], &clause, help));
+        }
+        Ok(Some(SocketSettings {
+            at: unix(&table, "path", &raw.path, mode)?,
+            policy: policy.transpose()?,
+            max_connections: most as usize,
+            max_connections_per_user: per_user as usize,
+        }))
     }
 
     /// `[socket]` as far as it can be told without judging anything else: a daemon
     /// goes on under settings and a schema that are wrong by now, and must be found.
     pub fn socket_at_least(&self, environment: Option<&str>) -> Option<SocketConfig> {
         let merged = self.layers.merged(environment.or(self.raw.environment.as_deref()));
-        self.socket(&merged, &understand(&merged).ok()?).ok()?
+        self.socket(&merged, &understand(&merged).ok()?).ok()?.map(|socket| socket.at)
     }
 
     /// `[ops]`.

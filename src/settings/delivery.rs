@@ -94,7 +94,8 @@ fn vars(table: &Table<'_>, parts: Option<&[String]>) -> Result<Selection, Settin
         return Err(table.wrong(&["vars"], "is empty, so nothing would be delivered", help));
     }
     for (at, part) in parts.iter().enumerate() {
-        if part.strip_prefix("group:").unwrap_or(part).trim().is_empty() {
+        let name = part.strip_prefix("group:").or_else(|| part.strip_prefix("service:")).unwrap_or(part);
+        if name.trim().is_empty() {
             let help = "name a variable, a pattern such as \"DB_*\", or a group: \"group:jwt\"";
             return Err(table.wrong(&["vars", &at.to_string()], "names nothing", help));
         }

@@ -117,8 +117,8 @@ pub(super) fn subject(path: &[&str]) -> String {
         [section @ ("source" | "delivery"), name, rest @ ..] => {
             format!("`{}` of {section} `{name}`", dotted(rest))
         }
-        [section @ ("socket" | "ops" | "debounce")] => format!("[{section}]"),
-        [section @ ("socket" | "ops" | "debounce"), rest @ ..] => {
+        [section @ ("socket" | "ops" | "audit" | "debounce")] => format!("[{section}]"),
+        [section @ ("socket" | "ops" | "audit" | "debounce"), rest @ ..] => {
             format!("`{}` of [{section}]", dotted(rest))
         }
         _ => format!("`{}`", dotted(path)),

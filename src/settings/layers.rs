@@ -29,7 +29,7 @@ const PREFIX: &str = "DLCONF_";
 
 /// Tables that this release does not have yet, so that their users get a
 /// better answer than 'unknown field'.
-const LATER: [&str; 4] = ["snapshot", "audit", "rotation", "consumer"];
+const LATER: [&str; 3] = ["snapshot", "rotation", "consumer"];
 
 /// Source types that this release does not have yet.
 const LATER_SOURCES: [&str; 2] = ["kubernetes", "sealed"];
@@ -249,14 +249,6 @@ impl Merged<'_> {
                     format!("this release has no [{section}] yet"),
                     self.place_in(giver, &[section]),
                     "remove it, or use a release that has it",
-                ));
-            }
-            let policy = ["socket", "policy"];
-            if lookup(dict, &policy).is_some() {
-                return Err(SettingsError::new(
-                    "this release has no access policies yet: only the daemon's own user may ask",
-                    self.place_in(giver, &policy),
-                    "remove `policy`",
                 ));
             }
             let Some(Value::Dict(_, sources)) = dict.get("source") else { continue };

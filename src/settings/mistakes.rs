@@ -108,6 +108,7 @@ fn expectation<'e>(expected: &'e str, path: &[&str], by_variable: bool) -> (&'e 
         }
         ("a string", _) => (expected, "put it into quotes: \"…\""),
         ("a boolean", _) => ("true or false", "write true or false, without quotes"),
+        ("u32", _) => ("a whole number of 0 or more", "write it as 1024, without quotes"),
         ("a sequence", ["source", _, "paths"]) => {
             ("a list of tables", "write a list: [{ mount = \"secret\", path = \"…\" }]")
         }

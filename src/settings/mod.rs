@@ -13,6 +13,7 @@
 //! that came with it.
 //! Must not know: how a source reads, how a delivery writes.
 
+mod audit;
 mod clashes;
 mod daemon;
 mod delivery;
@@ -30,6 +31,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::access::audit::AuditConfig;
 use crate::broker::Debounce;
 use crate::delivery::config::DeliveryConfig;
 use crate::model::key::SourceName;
@@ -115,12 +117,40 @@ pub struct Settings {
     pub service: Option<Chosen>,
     /// The deliveries, by name.
     pub deliveries: Vec<DeliveryConfig>,
-    /// Where the daemon's own user asks it.
-    pub socket: Option<SocketConfig>,
+    /// Where the daemon is asked.
+    pub socket: Option<SocketSettings>,
+    /// Where it is recorded who got what.
+    pub audit: Option<AuditConfig>,
     /// Where the daemon is observed.
     pub ops: Option<Listen>,
     /// How long changes gather.
     pub debounce: Debounce,
+}
+
+/// `[socket]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketSettings {
+    /// Where.
+    pub at: SocketConfig,
+    /// Who may do what; without one, the daemon's own user everything.
+    pub policy: Option<ShownPath>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Of one user.
+    pub max_connections_per_user: usize,
+}
+
+impl SocketSettings {
+    /// The first field, but for the policy, that says something else.
+    pub fn differs_in(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("mode", self.at.mode != other.at.mode),
+            ("max_connections", self.max_connections != other.max_connections),
+            ("max_connections_per_user", self.max_connections_per_user != other.max_connections_per_user),
+        ]
+        .into_iter()
+        .find_map(|(field, differs)| differs.then_some(field))
+    }
 }
 
 /// One source.
@@ -379,6 +409,7 @@ impl Opened {
             service,
             deliveries: self.deliveries(&merged, &raw)?,
             socket: self.socket(&merged, &raw)?,
+            audit: self.audit(&merged, &raw)?,
             ops: self.ops(&merged, &raw)?,
             debounce: self.debounce(&merged, &raw)?,
         };

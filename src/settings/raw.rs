@@ -26,6 +26,7 @@ pub(super) struct Raw {
     pub(super) ops: Option<RawOps>,
     #[serde(default)]
     pub(super) debounce: RawDebounce,
+    pub(super) audit: Option<RawAudit>,
 }
 
 /// What a source reads.
@@ -176,6 +177,20 @@ pub(super) struct RawOnChange {
 pub(super) struct RawSocket {
     pub(super) path: String,
     pub(super) mode: Option<String>,
+    pub(super) policy: Option<String>,
+    pub(super) max_connections: Option<u32>,
+    pub(super) max_connections_per_user: Option<u32>,
+}
+
+/// `[audit]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAudit {
+    pub(super) path: String,
+    pub(super) key_file: String,
+    pub(super) required: Option<bool>,
+    pub(super) max_size: Option<String>,
+    pub(super) keep: Option<u32>,
 }
 
 /// `[ops]`.

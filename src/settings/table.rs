@@ -103,6 +103,15 @@ impl Table<'_> {
         })
     }
 
+    /// How many there may be.
+    pub(super) fn count(&self, field: &str, written: Option<u32>, usual: u32) -> Result<u32, SettingsError> {
+        match written {
+            Some(0) => Err(self.wrong(&[field], "must be 1 or more", format!("write {usual}"))),
+            Some(count) => Ok(count),
+            None => Ok(usual),
+        }
+    }
+
     /// Permission bits, in octal; 0600 where nothing is written.
     pub(super) fn mode(&self, field: &[&str], text: Option<&str>) -> Result<u32, SettingsError> {
         let Some(text) = text else { return Ok(0o600) };

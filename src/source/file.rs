@@ -98,6 +98,18 @@ impl ShownPath {
         std::fs::metadata(&self.path).ok().as_ref().map(Stamp::of)
     }
 
+    /// The bytes of the file, if it is where it may be, and what it was when it was
+    /// opened. They need not be text.
+    ///
+    /// # Errors
+    /// [`FileFault`], as [`Self::read`] gives it.
+    pub fn read_bytes(&self, limit: u64) -> Result<(Vec<u8>, Metadata), FileFault> {
+        match &self.beneath {
+            None => read_open(&self.path, limit),
+            Some(folder) => read_open(&Pinned::beneath(&self.path, folder)?.path(), limit),
+        }
+    }
+
     /// Reads the file, if it is where it may be.
     ///
     /// # Errors
@@ -165,6 +177,18 @@ impl SpecialFile {
 /// # Errors
 /// [`FileFault`], which [`FileFault::at`] turns into a source's fault.
 pub fn read_text(path: &Path, limit: u64) -> Result<FileText, FileFault> {
+    let (bytes, metadata) = read_open(path, limit)?;
+    let is_null = !metadata.is_file();
+    Ok(FileText {
+        text: decode(bytes)?,
+        mode: metadata.mode() & 0o7777,
+        modified: metadata.modified().ok().filter(|_| !is_null),
+        stamp: Stamp::of(&metadata),
+    })
+}
+
+/// A file's bytes, and what it was when it was opened. The null device has none.
+fn read_open(path: &Path, limit: u64) -> Result<(Vec<u8>, Metadata), FileFault> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = File::options()
         .read(true)
@@ -183,8 +207,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<FileText, FileFault> {
         return Err(FileFault::Special(SpecialFile::Socket));
     }
     if kind.is_char_device() && metadata.rdev() == makedev(1, 3) {
-        let (mode, stamp) = (metadata.mode() & 0o7777, Stamp::of(&metadata));
-        return Ok(FileText { text: String::new(), mode, modified: None, stamp });
+        return Ok((Vec::new(), metadata));
     }
     if !kind.is_file() {
         return Err(FileFault::Special(SpecialFile::Device));
@@ -193,12 +216,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<FileText, FileFault> {
         return Err(FileFault::TooLarge { size: Some(metadata.len()), limit });
     }
     let bytes = read_all(&file, metadata.len(), limit)?;
-    Ok(FileText {
-        text: decode(bytes)?,
-        mode: metadata.mode() & 0o7777,
-        modified: metadata.modified().ok(),
-        stamp: Stamp::of(&metadata),
-    })
+    Ok((bytes, metadata))
 }
 
 /// [`read_text`]; with a folder, only of what lies in it once every link is

@@ -4,6 +4,7 @@
 //! what repeats for as long as somebody insists is said once a minute.
 //! Must not know: values; who reads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +25,8 @@ const NAMED: usize = 8;
 const KEYS: usize = 12;
 /// How often a crowd is spoken of.
 const CROWD: Duration = Duration::from_mins(1);
+/// How many are told apart.
+const CROWDS: usize = 64;
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,34 @@ pub struct Log {
 struct Out {
     writer: Box<dyn Write + Send>,
     /// When each of what repeats was last said.
-    crowd: [Option<Instant>; 3],
+    crowd: BTreeMap<Crowd, Instant>,
+}
+
+/// What repeats for as long as somebody insists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Crowd {
+    TurnedAway(&'static str),
+    CannotAccept(&'static str),
+    CutOff,
+    /// Of each user; of all others together, where there are many.
+    Denied(Option<u32>),
+}
+
+impl Out {
+    /// Whether it was said a short while ago; if not, it is now.
+    fn has_said(&mut self, mut crowd: Crowd) -> bool {
+        let now = Instant::now();
+        self.crowd.retain(|_, told| now.duration_since(*told) < CROWD);
+        if self.crowd.len() >= CROWDS && !self.crowd.contains_key(&crowd) && matches!(crowd, Crowd::Denied(_))
+        {
+            crowd = Crowd::Denied(None);
+        }
+        let is_new = !self.crowd.contains_key(&crowd);
+        if is_new {
+            self.crowd.insert(crowd, now);
+        }
+        !is_new
+    }
 }
 
 impl fmt::Debug for Log {
@@ -59,7 +89,7 @@ impl fmt::Debug for Log {
 impl Log {
     /// A log that leaves out what weighs less than `least`.
     pub fn new(format: Format, least: Level, writer: Box<dyn Write + Send>) -> Self {
-        Self { format, least, out: Mutex::new(Out { writer, crowd: [None; 3] }) }
+        Self { format, least, out: Mutex::new(Out { writer, crowd: BTreeMap::new() }) }
     }
 
     /// A log whose reader holds up nobody: what it does not read is counted.
@@ -76,23 +106,24 @@ impl Log {
 
     /// Writes the event's line, if it weighs enough.
     pub fn write(&self, event: &Event) {
+        // Most of what happens is this, and most logs do not want it.
+        if event.is_routine() && self.least > Level::Debug {
+            return;
+        }
         let line = Line::of(event);
         if line.level < self.least {
             return;
         }
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let repeats = match event {
-            Event::TurnedAway { .. } => Some(0),
-            Event::CannotAccept { .. } => Some(1),
-            Event::Denied { .. } => Some(2),
+        let crowd = match event {
+            Event::TurnedAway { what } => Some(Crowd::TurnedAway(what)),
+            Event::CannotAccept { what, .. } => Some(Crowd::CannotAccept(what)),
+            Event::CutOff { .. } => Some(Crowd::CutOff),
+            Event::Denied { uid, .. } => Some(Crowd::Denied(*uid)),
             _ => None,
         };
-        if let Some(told) = repeats.and_then(|which| out.crowd.get_mut(which)) {
-            let now = Instant::now();
-            if told.is_some_and(|told| now.duration_since(told) < CROWD) {
-                return;
-            }
-            *told = Some(now);
+        if crowd.is_some_and(|crowd| out.has_said(crowd)) {
+            return;
         }
         let text = line.written(self.format);
         // Nobody reads it: there is nowhere left to say so.
@@ -300,21 +331,92 @@ impl Line {
                 ),
                 json!({ "faults": every(faults) }),
             ),
-            Event::Denied { what, detail } => Self::new(
+            Event::AuditFailed { log, reason, required } => Self::new(
+                Error,
+                "audit-failed",
+                format!(
+                    "the audit log {log} cannot be written: {reason}; {}",
+                    if *required {
+                        "whatever it would have to record is refused"
+                    } else {
+                        "values are released without a record (audit.required = false)"
+                    }
+                ),
+                json!({ "log": log, "reason": reason, "required": required }),
+            ),
+            Event::AuditWorks { log, unrecorded } => Self::new(
+                Info,
+                "audit-works",
+                format!(
+                    "the audit log {log} can be written again; {unrecorded} attempts to record failed meanwhile"
+                ),
+                json!({ "log": log, "unrecorded": unrecorded }),
+            ),
+            Event::AuditMeddled { log, what } => Self::new(
+                Error,
+                "audit-meddled",
+                format!(
+                    "the audit log {log} was touched by somebody else: {what} (fix: find out who; rotate it by renaming, never by copytruncate)"
+                ),
+                json!({ "log": log, "what": what }),
+            ),
+            Event::AuditNotRotated { log, reason } => Self::new(
+                Error,
+                "audit-not-rotated",
+                format!("the files of the audit log {log} cannot be exchanged, it is written on: {reason}"),
+                json!({ "log": log, "reason": reason }),
+            ),
+            Event::Denied { what, uid, detail } => Self::new(
                 Warning,
                 "denied",
                 format!(
                     "refused: {what}: {detail} (said once a minute; dlconf_access_denied_total counts all)"
                 ),
-                json!({ "what": what, "detail": detail }),
+                json!({ "what": what, "uid": uid, "detail": detail }),
             ),
             Event::TurnedAway { what } => Self::new(
                 Warning,
                 "turned-away",
                 format!(
-                    "{what} has as many connections as it takes: those that ask nothing are closed (said once a minute)"
+                    "{what} has as many connections as it takes: those that ask nothing are closed first (said once a minute)"
                 ),
                 json!({ "what": what }),
+            ),
+            Event::CutOff { what } => Self::new(
+                Warning,
+                "cut-off",
+                format!(
+                    "{what} closed a connection whose client did not read while a new generation came (said once a minute; dlconf_connections_cut_total counts all)"
+                ),
+                json!({ "what": what }),
+            ),
+            Event::FewConnections { what, connections, wanted } => Self::new(
+                Warning,
+                "few-connections",
+                format!(
+                    "{what} takes {connections} connections and not {wanted}: the limit of open files allows no more (fix: raise the hard limit, LimitNOFILE= in a unit)"
+                ),
+                json!({ "what": what, "connections": connections, "wanted": wanted }),
+            ),
+            Event::SocketExposed { what, at } => Self::new(
+                Warning,
+                "socket-exposed",
+                format!(
+                    "others may write into the folder of {what}, {at}, and put a socket of theirs in its place (fix: take the right to write from group and others, or set the sticky bit)"
+                ),
+                json!({ "what": what, "at": at }),
+            ),
+            Event::SocketLost { what, at, bound_again } => Self::new(
+                if *bound_again { Warning } else { Error },
+                "socket-lost",
+                if *bound_again {
+                    format!("somebody removed {at}, where {what} listened: it is there again")
+                } else {
+                    format!(
+                        "{what} is not at {at} any more, so nobody finds it: something else is there, or it cannot be bound again (fix: move that away; it is bound again within seconds)"
+                    )
+                },
+                json!({ "what": what, "at": at, "bound_again": bound_again }),
             ),
             Event::CannotAccept { what, reason } => Self::new(
                 Error,

@@ -9,9 +9,9 @@ use std::fmt;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -59,6 +59,8 @@ pub struct Metrics {
     request_time: Histogram,
     denied: Counter,
     turned_away: Family<Listener, Counter>,
+    cut_off: Family<Listener, Counter>,
+    connections: Family<Listener, Gauge>,
 }
 
 fn histogram() -> Histogram {
@@ -77,6 +79,8 @@ impl Metrics {
             request_time: histogram(),
             denied: Counter::default(),
             turned_away: Family::default(),
+            cut_off: Family::default(),
+            connections: Family::default(),
         };
         metrics.registered()
     }
@@ -123,6 +127,12 @@ impl Metrics {
             "Connections closed because too many were open",
             self.turned_away.clone(),
         );
+        registry.register(
+            "connections_cut",
+            "Connections closed because their clients did not read while a new generation came",
+            self.cut_off.clone(),
+        );
+        registry.register("socket_connections", "Connections that are open", self.connections.clone());
         let build = Build { version: env!("CARGO_PKG_VERSION"), arch: std::env::consts::ARCH };
         registry.register("build", "This program", Info::new(build));
         self
@@ -161,6 +171,9 @@ impl Metrics {
             Event::TurnedAway { what } => {
                 self.turned_away.get_or_create(&Listener { listener: what }).inc();
             }
+            Event::CutOff { what } => {
+                self.cut_off.get_or_create(&Listener { listener: what }).inc();
+            }
             Event::Answered { route, status, took } => {
                 self.requests.get_or_create(&Answer { route, status: *status }).inc();
                 self.request_time.observe(took.as_secs_f64());
@@ -178,9 +191,21 @@ impl Metrics {
             | Event::HookSaid { .. }
             | Event::Reloaded
             | Event::ReloadRefused { .. }
+            | Event::AuditFailed { .. }
+            | Event::AuditWorks { .. }
+            | Event::AuditMeddled { .. }
+            | Event::AuditNotRotated { .. }
             | Event::CannotAccept { .. }
+            | Event::FewConnections { .. }
+            | Event::SocketExposed { .. }
+            | Event::SocketLost { .. }
             | Event::Stopping { .. } => {}
         }
+    }
+
+    pub(super) fn connections(&self, what: &'static str, open: usize) {
+        let open = i64::try_from(open).unwrap_or(i64::MAX);
+        self.connections.get_or_create(&Listener { listener: what }).set(open);
     }
 
     /// All of it, at this moment.
@@ -223,6 +248,24 @@ fn present(status: &Status) -> Registry {
         }
     }
     let mut registry = Registry::with_prefix("dlconf");
+    if let Some(audit) = &status.audit {
+        let failing = i64::from(audit.failure.is_some());
+        registry.register(
+            "audit_records",
+            "Records of the audit log, over all its files",
+            ConstCounter::new(audit.records),
+        );
+        registry.register(
+            "audit_head",
+            "The last record's code: its first 12 hexadecimal digits as a number",
+            ConstGauge::new(whole(audit.head_number())),
+        );
+        registry.register(
+            "audit_failing",
+            "1 while records cannot be written to the audit log",
+            ConstGauge::new(failing),
+        );
+    }
     registry.register("config_generation", "The published generation, 0 before the first", generation);
     registry.register("source_up", "1 where the source was read whole", up);
     registry.register_with_unit(

@@ -94,10 +94,29 @@ pub enum Event {
     Reloaded,
     /// They were read again, are refused, and the old ones hold.
     ReloadRefused { faults: Vec<Words> },
-    /// Somebody was refused on the socket.
-    Denied { what: &'static str, detail: String },
+    /// Somebody was refused on the socket: which user, where that is known.
+    Denied { what: &'static str, uid: Option<u32>, detail: String },
+    /// Records cannot be written to the audit log; told once, until they can be.
+    /// `required`: what cannot be recorded is refused.
+    AuditFailed { log: String, reason: String, required: bool },
+    /// They can be again; so many could not, meanwhile.
+    AuditWorks { log: String, unrecorded: u64 },
+    /// Somebody else cut, removed or wrote to the audit log's file.
+    AuditMeddled { log: String, what: String },
+    /// The audit log's file cannot be exchanged for a new one, and is written on.
+    AuditNotRotated { log: String, reason: String },
     /// A connection was closed as it came: so many are open already.
     TurnedAway { what: &'static str },
+    /// A connection was ended because its client did not read while a new generation
+    /// came.
+    CutOff { what: &'static str },
+    /// There may be fewer connections than the settings have: the process may not have
+    /// as many descriptors.
+    FewConnections { what: &'static str, connections: usize, wanted: usize },
+    /// Others may write into the folder of a socket, and so take its place.
+    SocketExposed { what: &'static str, at: String },
+    /// A socket is not found any more under its name; `bound_again`: a new one is.
+    SocketLost { what: &'static str, at: String, bound_again: bool },
     /// No connection can be accepted for the moment: `too many open files`.
     CannotAccept { what: &'static str, reason: &'static str },
     /// A request was answered.
@@ -106,10 +125,21 @@ pub enum Event {
     Stopping { why: String, failed: bool },
 }
 
+impl Event {
+    /// Whether it happens all the time, and a line of it is for `-v` only.
+    fn is_routine(&self) -> bool {
+        matches!(self, Self::Answered { .. } | Self::Fetched { .. })
+    }
+}
+
 /// Who is told of events.
 pub trait Listener: Send + Sync {
     /// Something happened.
     fn tell(&self, event: Event);
+
+    /// So many connections are open at a listener now. It is no event: they come and
+    /// go too fast for that.
+    fn connections(&self, _what: &'static str, _open: usize) {}
 }
 
 /// The one listener of a daemon: a line and the numbers of each event.
@@ -135,5 +165,9 @@ impl Listener for Telemetry {
     fn tell(&self, event: Event) {
         self.metrics.count(&event);
         self.log.write(&event);
+    }
+
+    fn connections(&self, what: &'static str, open: usize) {
+        self.metrics.connections(what, open);
     }
 }

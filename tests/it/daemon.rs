@@ -5,13 +5,17 @@
 //! or a deadline is over. Where nothing is to happen, something else is made to
 //! happen afterwards (`Daemon::fence`), and has to be the only thing that did.
 
+mod audit;
 mod broker;
 mod command;
 mod deliveries;
+mod get;
 mod life;
 mod on_change;
+mod policy;
 mod refusals;
 mod reload;
+mod run_socket;
 mod systemd;
 mod values;
 
@@ -31,7 +35,7 @@ use serde_json::Value;
 use crate::program::Folder;
 
 /// Longer than anything takes that works, on a machine with other work.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
@@ -103,7 +107,7 @@ message = "this port is not for us"
 severity = "error"
 "#;
 
-const TOKEN: &str = "q8Zr2LxV5nBt7KjWm4Yc9PdHsX3fGa6Te";
+pub(crate) const TOKEN: &str = "q8Zr2LxV5nBt7KjWm4Yc9PdHsX3fGa6Te";
 
 /// Two sources, of which the second is for the fence.
 const SOURCES: &str = r#"environment = "staging"
@@ -133,7 +137,7 @@ vars = ["NOTE"]
 "#;
 
 /// Changes count at once.
-const AT_ONCE: &str = "[debounce]\nmin = \"0ms\"\n";
+pub(crate) const AT_ONCE: &str = "[debounce]\nmin = \"0ms\"\n";
 
 /// `.env` with this name for the shop.
 fn shop(name: &str) -> String {
@@ -152,8 +156,25 @@ fn usual() -> Folder {
     home(&[SOURCES, DELIVERIES, AT_ONCE])
 }
 
+/// Another user, whom no policy knows.
+const NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+
+/// dlconf as that user, with nothing of this machine's environment; none where this
+/// user may not become another.
+fn as_nobody(folder: &Folder, arguments: &[&str]) -> Option<Command> {
+    let may = Command::new(NOBODY[0]).args(&NOBODY[1..]).arg("true").status();
+    if !may.is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let mut command = Command::new(NOBODY[0]);
+    command.args(&NOBODY[1..]).args(["--inh-caps=-all", env!("CARGO_BIN_EXE_dlconf")]).args(arguments);
+    command.current_dir(folder.path()).env_clear().stdin(Stdio::null());
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    Some(command)
+}
+
 /// Exchanges a file as a whole.
-fn put(folder: &Folder, name: &str, text: &str) {
+pub(crate) fn put(folder: &Folder, name: &str, text: &str) {
     let new = format!("{name}.new~");
     folder.file(&new, text);
     fs::rename(folder.join(&new), folder.join(name)).unwrap();
@@ -178,7 +199,11 @@ fn trace(path: &Path) -> Trace {
 
 /// Looks until there is something.
 #[track_caller]
-fn wait_for<T>(what: &str, context: impl Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(
+    what: &str,
+    context: impl Fn() -> String,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -202,18 +227,18 @@ fn ask(socket: &Path, method: &str, path: &str) -> std::io::Result<(u16, String)
 }
 
 /// A daemon that runs. Dropping it ends it.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<std::thread::JoinHandle<()>>,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
     ops: PathBuf,
 }
 
 /// How one ended.
-struct Ended {
+pub(crate) struct Ended {
     code: Option<i32>,
-    lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     took: Duration,
 }
 
@@ -222,7 +247,7 @@ impl Daemon {
         folder.command(&["--config", "dlconf.toml", "-v", "daemon"])
     }
 
-    fn start(folder: &Folder) -> Self {
+    pub(crate) fn start(folder: &Folder) -> Self {
         Self::of(folder, &mut Self::command(folder))
     }
 
@@ -240,38 +265,38 @@ impl Daemon {
 
     /// Starts one and waits until it is ready.
     #[track_caller]
-    fn ready(folder: &Folder) -> Self {
+    pub(crate) fn ready(folder: &Folder) -> Self {
         let daemon = Self::start(folder);
         daemon.until("readiness", |status| status["ready"] == true);
         daemon
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
 
     /// How many lines hold this text.
-    fn count(&self, text: &str) -> usize {
+    pub(crate) fn count(&self, text: &str) -> usize {
         self.lines().iter().filter(|line| line.contains(text)).count()
     }
 
     /// Waits for a line.
     #[track_caller]
-    fn says(&self, text: &str) -> String {
+    pub(crate) fn says(&self, text: &str) -> String {
         self.says_for(1, text)
     }
 
     /// Waits for so many lines that hold this text; the last of them.
     #[track_caller]
-    fn says_for(&self, times: usize, text: &str) -> String {
+    pub(crate) fn says_for(&self, times: usize, text: &str) -> String {
         wait_for(
             &format!("{text:?}, {times} times,"),
             || self.lines().join("\n"),
@@ -280,7 +305,7 @@ impl Daemon {
     }
 
     /// What it tells of itself; null where nobody answers.
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         match ask(&self.socket, "GET", "/v1/status") {
             Ok((200, body)) => serde_json::from_str(&body).unwrap(),
             Ok((code, body)) => panic!("{code}: {body}"),
@@ -290,7 +315,7 @@ impl Daemon {
 
     /// Waits for a status like this.
     #[track_caller]
-    fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         wait_for(
             what,
             || format!("{:#}\n{}", self.status(), self.lines().join("\n")),
@@ -303,7 +328,7 @@ impl Daemon {
     }
 
     /// A page of the ops port.
-    fn page(&self, path: &str) -> (u16, String) {
+    pub(crate) fn page(&self, path: &str) -> (u16, String) {
         ask(&self.ops, "GET", path).unwrap()
     }
 
@@ -375,7 +400,7 @@ impl Daemon {
 
     /// Asks it to end, and waits for that.
     #[track_caller]
-    fn end(self, signal: Signal) -> Ended {
+    pub(crate) fn end(self, signal: Signal) -> Ended {
         self.signal(signal);
         self.wait()
     }
@@ -390,7 +415,7 @@ impl Drop for Daemon {
 
 impl Ended {
     #[track_caller]
-    fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{}", self.lines.join("\n"));
         self
     }

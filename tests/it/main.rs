@@ -7,6 +7,8 @@
 #[global_allocator]
 static ALLOCATOR: dlconf::model::secret::WipingAllocator = dlconf::model::secret::WIPING_ALLOCATOR;
 
+mod access;
+mod audit;
 mod bao;
 mod check;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -38,5 +40,6 @@ mod serve;
 mod settings;
 mod settings_daemon;
 mod settings_vault;
+mod socket;
 mod vault;
 mod vault_policy;

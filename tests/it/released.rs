@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use dlconf::access::{Gate, Released, Selection};
+use dlconf::access::{Gate, Policy, Released, Rules, Selection};
 use dlconf::delivery::config::{DeliveryConfig, DeliveryKind, FileAccess};
 use dlconf::delivery::encode::Format;
 use dlconf::model::key::{Key, SourceName};
@@ -17,11 +17,20 @@ use dlconf::model::schema::parse::parse;
 use dlconf::model::secret::SecretValue;
 use dlconf::model::snapshot::{Cause, Snapshot, Version};
 use dlconf::model::validate::{Question, validate};
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+
+/// What publishes.
+pub(crate) type Publisher = watch::Sender<Option<Arc<Snapshot>>>;
 
 /// One generation with exactly these variables, and their names.
-pub(crate) fn published(
-    values: &[(&str, &str)],
-) -> (tokio::sync::watch::Sender<Option<Arc<Snapshot>>>, BTreeSet<Key>) {
+pub(crate) fn published(values: &[(&str, &str)]) -> (Publisher, BTreeSet<Key>) {
+    let granted = values.iter().map(|(key, _)| Key::new(key).unwrap()).collect();
+    (watch::Sender::new(Some(Arc::new(snapshot(values, None)))), granted)
+}
+
+/// The first generation, or that after another, with exactly these variables.
+pub(crate) fn snapshot(values: &[(&str, &str)], before: Option<&Snapshot>) -> Snapshot {
     let mut schema = String::from(
         "schema_version = 1\nname = \"test\"\nservices = [\"web\"]\n\
          environments = { variable = \"APP_ENV\", names = [\"development\", \"production\"] }\n\
@@ -55,17 +64,22 @@ pub(crate) fn published(
         value_free: false,
     };
     let validated = validate(&schema, &resolution, question).outcome.unwrap();
-    let version = Version::new("test".into(), 1);
+    let generation = before.map_or(0, |before| before.version().generation()) + 1;
+    let version = Version::new("test".into(), generation);
     let cause = Cause { source, noticed: Instant::now() };
-    let snapshot = Snapshot::new(version, SystemTime::UNIX_EPOCH, vec![cause], &validated, &BTreeSet::new());
-    let granted = values.iter().map(|(key, _)| Key::new(key).unwrap()).collect();
-    (tokio::sync::watch::Sender::new(Some(Arc::new(snapshot))), granted)
+    Snapshot::new(version, SystemTime::UNIX_EPOCH, vec![cause], &validated, &BTreeSet::new(), before)
+}
+
+/// A gate that records nothing.
+pub(crate) fn gate(publisher: &Publisher) -> Gate {
+    let rules = Rules::new(Policy::new(Vec::new()), None);
+    Gate::new(publisher.subscribe(), watch::channel(Arc::new(rules)).1)
 }
 
 /// What a gate lets out of one generation with exactly these variables.
 pub(crate) fn released(values: &[(&str, &str)]) -> Released {
     let (publisher, granted) = published(values);
-    let released = Gate::new(publisher.subscribe()).release(&granted).unwrap();
+    let released = gate(&publisher).deliver("test", &granted).now_or_never().unwrap().unwrap().unwrap();
     assert_eq!(released.variables().len(), values.len());
     released
 }

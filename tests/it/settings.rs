@@ -99,9 +99,9 @@ fn mistakes_have_a_place_and_a_fix() {
             "it reads: env",
         ),
         (
-            "[env.production.audit]\npath = \"x\"\n",
+            "[env.production.snapshot]\npath = \"x\"\n",
             "dlconf.toml:1:17",
-            "no [audit] yet",
+            "no [snapshot] yet",
             "remove it, or use a release that has it",
         ),
         (
@@ -290,7 +290,7 @@ fn a_mistake_in_a_variable_names_the_variable() {
         ("DLCONF_SOURCE__A__PTH", "x", "did you mean `path`?"),
         ("DLCONF_SOURCE__B__PATH", "x", "`source.b` needs `type`"),
         ("DLCONF_ORDER__X", "a", "`order` must be a list of names"),
-        ("DLCONF_AUDIT__PATH", "x", "no [audit] yet"),
+        ("DLCONF_SNAPSHOT__PATH", "x", "no [snapshot] yet"),
     ] {
         let ran = folder.run_with(&["check"], &[(name, value)]).exits(2);
         ran.warns(message).warns(&format!("--> env:{name}\n")).warns("= fix: ").never_says("dlconf.toml:");

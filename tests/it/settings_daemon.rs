@@ -110,10 +110,36 @@ fn every_other_field_has_its_place() {
         ("[socket]\n", "4:2", "`socket` needs `path`", "add `path"),
         ("[socket]\npath = \"a\"\nmode = \"0770\"\n", "6:1", "`mode` of [socket] has bits beyond", ""),
         (
-            "[socket]\npath = \"a\"\npolicy = \"p.toml\"\n",
+            "[socket]\npath = \"a\"\npolicy = \"\"\n",
             "6:1",
-            "this release has no access policies yet: only the daemon's own user may ask",
-            "remove `policy`",
+            "`policy` of [socket] is empty",
+            "remove the field",
+        ),
+        ("[socket]\npath = \"a\"\npolicy = 1\n", "6:1", "`socket.policy` must be a string", "quotes"),
+        ("[socket]\npath = \"a\"\npolcy = \"p\"\n", "6:1", "[socket] has no field `polcy`", "`policy`?"),
+        (
+            "[socket]\npath = \"a\"\nmax_connections = 0\n",
+            "6:1",
+            "`max_connections` of [socket] must be 1 or more",
+            "write 4096",
+        ),
+        (
+            "[socket]\npath = \"a\"\nmax_connections = -1\n",
+            "6:1",
+            "`socket.max_connections` must be a whole number of 0 or more",
+            "write it as 1024",
+        ),
+        (
+            "[socket]\npath = \"a\"\nmax_connections_per_user = \"many\"\n",
+            "6:1",
+            "`socket.max_connections_per_user` must be a whole number of 0 or more",
+            "without quotes",
+        ),
+        (
+            "[socket]\npath = \"a\"\nmax_connections = 9\nmax_connections_per_user = 10\n",
+            "7:1",
+            "`max_connections_per_user` of [socket] is more than `max_connections`, which is 9",
+            "write 5 or less",
         ),
         (&long, "5:1", "`path` of [socket] is 108 bytes long", "choose a shorter one"),
         ("[ops]\n", "4:2", "`ops` needs `listen`", "127.0.0.1:9470"),
@@ -159,7 +185,6 @@ fn a_mistake_in_a_variable_names_the_variable() {
         ("DLCONF_OPS__LISTEN", "9470", "write it as \"127.0.0.1:9470\""),
         ("DLCONF_OPS__LISTEN", "host:1", "names a host"),
         ("DLCONF_DEBOUNCE__MIN", "1h", "longer than `max`"),
-        ("DLCONF_SOCKET__POLICY", "x", "no access policies yet"),
     ] {
         let ran = folder.run_with(&["check"], &[(name, value)]).exits(2);
         ran.warns(message).warns(&format!("--> env:{name}\n")).never_says("dlconf.toml:");
@@ -208,6 +233,11 @@ fn nothing_that_is_made_lies_where_something_else_is() {
         (format!("{}{directory}", app("in/secrets/new")), 6, "lies inside what source `s` reads"),
         (format!("{}{directory}", app("link/in/secrets")), 6, "is what source `s` reads"),
         (app("dlconf.toml"), 6, "`path` of delivery `app` is the settings file"),
+        (
+            format!("{}[socket]\npath = \"s\"\npolicy = \"out/p.toml\"\n", app("out")),
+            6,
+            "`path` of delivery `app` holds the access policy",
+        ),
     ] {
         let folder = folder(&rest);
         symlink(".", folder.join("link")).unwrap();
@@ -245,6 +275,11 @@ fn found_settings_neither_write_outside_nor_run_nor_signal() {
             "[delivery.a]\ntype = \"directory\"\npath = \"link/x\"\n".to_owned(),
             "6:1",
             "write link/x: that is outside its folder".to_owned(),
+        ),
+        (
+            format!("[socket]\npath = \"s\"\npolicy = \"{elsewhere}/p\"\n"),
+            "6:1",
+            format!("read {elsewhere}/p: that is outside its folder"),
         ),
         (format!("[socket]\npath = \"{elsewhere}/s\"\n"), "5:1", format!("listen at {elsewhere}/s: that is")),
         ("[ops]\nlisten = \"unix:../o\"\n".to_owned(), "5:1", "listen at ../o: that is".to_owned()),

@@ -3,6 +3,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
+use crate::strict::walk;
 
 const RIGHTS: Rights = Rights { mode: 0o440, owner: None, group: None };
 
@@ -43,14 +44,14 @@ fn walking_is_as_strict_as_the_kernel() {
             Err(Errno::ENOENT) => Err(WriteError::NoFolder { path: path.clone() }.to_string()),
             Err(reason) => Err(explained(&path, reason).to_string()),
         };
-        let (kernel, walked) = (say(open_strict(&path)), say(walk(&path)));
+        let (kernel, walked) = (say(open_folder(&path)), say(walk(&path)));
         assert_eq!(kernel, walked, "{name}");
         match expected {
             Ok(()) => assert_eq!(kernel, Ok(())),
             Err(part) => assert!(kernel.clone().unwrap_err().contains(part), "{name}: {kernel:?}"),
         }
     }
-    assert!(open_strict(Path::new("/proc/self/cwd")).is_err(), "a magic link is a link");
+    assert!(open_folder(Path::new("/proc/self/cwd")).is_err(), "a magic link is a link");
     assert!(walk(Path::new("/proc/self/cwd")).is_err(), "a magic link is a link");
     assert!(walk(Path::new("/")).is_ok());
 }

@@ -17,7 +17,7 @@ fn read(text: &str, trust: Trust) -> Result<Settings, SettingsError> {
 fn what_is_not_written_has_a_default() {
     let settings = read("[socket]\npath = \"a.sock\"", Trust::Full).unwrap();
     let socket = SocketConfig { path: "/nowhere/a.sock".into(), label: "a.sock".into(), mode: 0o600 };
-    assert_eq!((settings.socket, settings.ops), (Some(socket), None));
+    assert_eq!((settings.socket.map(|socket| socket.at), settings.ops), (Some(socket), None));
     let (min, max) = (Duration::from_millis(50), Duration::from_secs(2));
     assert_eq!(settings.debounce, Debounce { min, max });
     assert!(read("", Trust::Full).unwrap().socket.is_none());
@@ -28,12 +28,37 @@ fn what_is_written_holds() {
     let text = "debounce = { min = \"0s\", max = \"0s\" }\n[socket]\npath = \"/run/a\"\nmode = \"0660\"";
     let settings = read(text, Trust::Full).unwrap();
     assert_eq!(settings.debounce, Debounce { min: Duration::ZERO, max: Duration::ZERO });
-    assert_eq!(settings.socket.unwrap().mode, 0o660);
+    assert_eq!(settings.socket.unwrap().at.mode, 0o660);
     let overlay = format!("{text}\n[env.staging]\ndebounce.max = \"1h\"\nops.listen = \"unix:o.sock\"");
     let settings = read(&overlay, Trust::Full).unwrap();
     assert_eq!(settings.debounce.max, Duration::from_hours(1));
     let socket = SocketConfig { path: "/nowhere/o.sock".into(), label: "o.sock".into(), mode: 0o600 };
     assert_eq!(settings.ops, Some(Listen::Unix(socket)));
+}
+
+#[test]
+fn connections_are_counted() {
+    let counts = |text: &str| {
+        let socket =
+            read(&format!("[socket]\npath = \"/run/a\"\n{text}"), Trust::Full).unwrap().socket.unwrap();
+        (socket.max_connections, socket.max_connections_per_user)
+    };
+    assert_eq!(counts(""), (4096, 2048));
+    assert_eq!(counts("max_connections = 100"), (100, 50));
+    assert_eq!(counts("max_connections = 1"), (1, 1));
+    assert_eq!(counts("max_connections = 10\nmax_connections_per_user = 10"), (10, 10));
+    assert_eq!(counts("max_connections_per_user = 7"), (4096, 7));
+}
+
+#[test]
+fn a_policy_lies_beside_the_settings_or_where_they_say() {
+    let policy = |policy: &str| {
+        let text = format!("[socket]\npath = \"a\"\npolicy = \"{policy}\"");
+        let file = read(&text, Trust::Full).unwrap().socket.unwrap().policy.unwrap();
+        (file.path, file.label, file.beneath)
+    };
+    assert_eq!(policy("p/access.toml"), ("/nowhere/p/access.toml".into(), "p/access.toml".into(), None));
+    assert_eq!(policy("/etc/access.toml"), ("/etc/access.toml".into(), "/etc/access.toml".into(), None));
 }
 
 #[test]
@@ -114,4 +139,62 @@ fn found_settings_are_heard_on_this_machine_only() {
         assert_eq!(ours.is_ok(), found, "{listen}: {ours:?}");
         assert!(found || ours.unwrap_err().refused, "{listen}");
     }
+}
+
+#[test]
+fn an_audit_log_has_terms() {
+    let of = |fields: &str| {
+        let text = format!("order = []\n[audit]\npath = \"log/a.jsonl\"\nkey_file = \"key\"\n{fields}");
+        read(&text, Trust::Full).map(|settings| settings.audit.unwrap())
+    };
+    let usual = of("").unwrap();
+    assert_eq!((usual.required, usual.max_bytes, usual.keep), (true, 64 * 1024 * 1024, 10));
+    assert_eq!((usual.path.as_path(), &*usual.label), (Path::new("/nowhere/log/a.jsonl"), "log/a.jsonl"));
+    assert_eq!(usual.key_file.path, Path::new("/nowhere/key"));
+    let other = of("required = false\nmax_size = \"4KiB\"\nkeep = 1").unwrap();
+    assert_eq!((other.required, other.max_bytes, other.keep), (false, 4096, 1));
+    for (fields, clause) in [
+        ("max_size = \"4k\"", "must be from 4KiB to 1TiB"),
+        ("max_size = \"2TiB\"", "must be from 4KiB to 1TiB"),
+        ("max_size = \"64 MiB\"", "is no size"),
+        ("max_size = \"\"", "is no size"),
+        ("keep = 0", "must be from 1 to 10000"),
+        ("keep = 10001", "must be from 1 to 10000"),
+    ] {
+        let error = of(fields).unwrap_err();
+        assert!(error.message.contains(clause) && !error.help.is_empty(), "{fields}: {error:?}");
+    }
+}
+
+#[test]
+fn found_settings_keep_their_log_in_their_folder() {
+    for (path, key) in [("/var/log/a.jsonl", "key"), ("a.jsonl", "/etc/key"), ("../a.jsonl", "key")] {
+        let text = format!("order = []\n[audit]\npath = \"{path}\"\nkey_file = \"{key}\"");
+        assert!(read(&text, Trust::Full).is_ok(), "{path}");
+        assert!(read(&text, Trust::Found).unwrap_err().refused, "{path}");
+    }
+}
+
+#[test]
+fn a_log_has_names_of_its_own() {
+    let of = |path: &str, more: &str| {
+        let order = if more.contains("source.s") { "[\"s\"]" } else { "[]" };
+        let audit = format!("[audit]\npath = \"{path}\"\nkey_file = \"key\"");
+        read(&format!("order = {order}\n{audit}\n{more}"), Trust::Full)
+    };
+    let delivery = |path: &str| format!("[delivery.app]\ntype = \"env-file\"\npath = \"{path}\"");
+    for (path, more, words) in [
+        ("key", String::new(), "`path` of [audit] is the audit key"),
+        ("a", delivery("a"), "`path` of [audit] is the same place as `path` of delivery `app`"),
+        ("a", delivery("a.lock"), "is the same place as"),
+        ("a", delivery("a.000000000001"), "is a name that the audit log needs"),
+        ("a", delivery("key"), "`path` of delivery `app` is the audit key"),
+        ("dir/a", delivery("dir/a/x"), "lies inside"),
+        ("a", "[source.s]\ntype = \"dotenv\"\npath = \"a\"".to_owned(), "what source `s` reads"),
+        ("a", "[source.s]\ntype = \"dotenv\"\npath = \"a.000000000017\"".to_owned(), "needs a name that is"),
+    ] {
+        let error = of(path, &more).unwrap_err();
+        assert!(error.message.contains(words), "{path}, {more}: {}", error.message);
+    }
+    assert!(of("a", &delivery("a.1")).is_ok());
 }

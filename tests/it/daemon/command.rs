@@ -1,7 +1,6 @@
 //! The commands that ask a daemon.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 
 use super::*;
 use crate::program::Ran;
@@ -107,31 +106,57 @@ fn a_daemon_that_holds_the_old_settings_can_be_asked() {
 
 #[test]
 fn another_user_is_refused() {
-    let may =
-        Command::new("setpriv").args(["--reuid=65534", "--regid=65534", "--clear-groups", "true"]).status();
-    if !may.is_ok_and(|status| status.success()) {
-        // Needs root.
-        return;
-    }
     let folder =
         home(&[&SOURCES.replace("dlconf.sock\"", "dlconf.sock\"\nmode = \"0666\""), DELIVERIES, AT_ONCE]);
     let daemon = Daemon::ready(&folder);
     // They may reach it, and even read the settings.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let program = env!("CARGO_BIN_EXE_dlconf");
-    let theirs = |arguments: &[&str]| {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", program]);
-        command.args(arguments).current_dir(folder.path()).env_clear();
-        command
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("DLCONF_SOCKET", folder.join("dlconf.sock"));
-        Ran::of(&command.output().unwrap())
-    };
-    for arguments in [&["status"][..], &["health", "--live"], &["explain", "NAME"], &["forget", "NAME"]] {
-        theirs(arguments).exits(4).warns("refuses").warns("fix: ask as the user that the daemon runs as");
+    for (arguments, action, key) in [
+        (&["status"][..], "status", ""),
+        (&["health", "--live"], "status", ""),
+        (&["explain", "NAME"], "status", " --var NAME"),
+        (&["forget", "NAME"], "forget", " --var NAME"),
+        (&["get", "NAME"], "read", ""),
+        (&["get", "-q", "NAME"], "read", " --var NAME"),
+    ] {
+        let Some(mut theirs) = as_nobody(&folder, arguments) else { return };
+        let ran = Ran::of(&theirs.env("DLCONF_SOCKET", folder.join("dlconf.sock")).output().unwrap());
+        let help = format!("`dlconf access test --uid 65534 --action {action}{key}` explains");
+        ran.exits(4).warns("refuses: ").warns("user 65534").warns(&help);
     }
-    assert_eq!(daemon.count("refused: the socket: user 65534 asked"), 1, "{:?}", daemon.lines());
-    assert_eq!(daemon.metric("dlconf_access_denied_total"), 4);
+    assert_eq!(daemon.count("refused: the socket: no rule is for user 65534"), 1, "{:?}", daemon.lines());
+    assert_eq!(daemon.metric("dlconf_access_denied_total"), 6);
     asked(&folder, &["status"]).exits(0);
+    // The socket itself may be closed to them.
+    fs::set_permissions(folder.join("dlconf.sock"), fs::Permissions::from_mode(0o600)).unwrap();
+    let Some(mut theirs) = as_nobody(&folder, &["status"]) else { return };
+    let ran = Ran::of(&theirs.env("DLCONF_SOCKET", folder.join("dlconf.sock")).output().unwrap());
+    ran.exits(4).warns("permission denied").warns("`mode` under [socket]");
+}
+
+/// A daemon of another user is for whoever named its socket, and not for who found
+/// settings that name it.
+#[test]
+fn whose_daemon_answers_matters_where_settings_were_found() {
+    let folder =
+        home(&[&SOURCES.replace("dlconf.sock\"", "dlconf.sock\"\nmode = \"0666\""), DELIVERIES, AT_ONCE]);
+    let Some(mut theirs) = as_nobody(&folder, &["--config", "dlconf.toml", "-v", "daemon"]) else { return };
+    for name in ["", ".env", "dlconf.toml", "dlconf.schema.toml"] {
+        std::os::unix::fs::chown(folder.join(name), Some(65534), Some(65534)).unwrap();
+    }
+    let daemon = Daemon::of(&folder, &mut theirs);
+    daemon.holds(&folder, "out/app.env", "one");
+    folder.run(&["status"]).exits(4).warns("is another user's: that of user 65534").warns("merely found");
+    // It answers, and refuses, since it has no policy.
+    let everybody = "everybody may write to the folder of";
+    let socket = folder.join("dlconf.sock");
+    let named = [("DLCONF_SOCKET", socket.to_str().unwrap())];
+    asked(&folder, &["status"]).exits(4).warns("refuses: ").never_says(everybody);
+    folder.run_with(&["status"], &named).exits(4).warns("refuses: ").never_says(everybody);
+    // An emptyDir.
+    std::os::unix::fs::chown(folder.path(), Some(0), Some(0)).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let ran = folder.run_with(&["status"], &named).exits(4).warns("refuses: ");
+    ran.warns(everybody).warns("user 65534 does");
+    folder.run(&["status"]).exits(4).warns("is another user's");
 }

@@ -68,14 +68,14 @@ fn what_was_rotated_out_leaves_the_memory_within_a_second() {
         return;
     }
     // The value, and the line it stands in. What was read, written and printed is gone.
-    has_few_copies(&daemon, TOKEN);
+    few(&daemon, TOKEN, 3);
 
     put(&folder, ".env", &shop("two").replace(TOKEN, NEXT));
     daemon.says_for(2, "on_change of delivery app: exit code 0");
     is_gone_in_time(&daemon, TOKEN);
     // The output went through the process that runs programs.
     assert_eq!(copies(daemon.children()[0], TOKEN), 0);
-    has_few_copies(&daemon, NEXT);
+    few(&daemon, NEXT, 3);
 
     // What is refused is not kept beside what is in force any longer than it stands.
     put(&folder, ".env", &shop("two").replace("9000", "x"));
@@ -83,12 +83,6 @@ fn what_was_rotated_out_leaves_the_memory_within_a_second() {
     put(&folder, ".env", &shop("three").replace(TOKEN, NEXT));
     daemon.holds(&folder, "out/app.env", "three");
     is_gone_in_time(&daemon, TOKEN);
-}
-
-#[track_caller]
-fn has_few_copies(daemon: &Daemon, secret: &str) {
-    let found = copies(daemon.pid(), secret);
-    assert!((1..=3).contains(&found), "{found} copies");
 }
 
 #[track_caller]
@@ -102,5 +96,164 @@ fn is_gone_in_time(daemon: &Daemon, secret: &str) {
             return;
         }
         assert!(in_time, "{left} copies are left");
+        // It stood still while it was looked at, and has something to do.
+        std::thread::sleep(10 * LOOK);
     }
+}
+
+/// A connection that stays open.
+struct Kept(BufReader<UnixStream>);
+
+impl Kept {
+    fn new(daemon: &Daemon) -> Self {
+        let stream = UnixStream::connect(&daemon.socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, target: &str) {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n");
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+    }
+
+    /// The status, and the body.
+    fn read(&mut self) -> (u16, Vec<u8>) {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        let status = line.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.0.read_line(&mut line).unwrap();
+            match line.trim_end().split_once(": ") {
+                Some(("content-length", text)) => length = text.parse().unwrap(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        (status, body)
+    }
+
+    /// Reads lines until one holds this.
+    fn reads_until(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "{text} did not come");
+            assert!(!line.contains("alive"), "{text} did not come");
+        }
+    }
+
+    fn gets(&mut self, target: &str) -> Vec<u8> {
+        self.send(target);
+        let (status, body) = self.read();
+        assert_eq!(status, 200, "{target}");
+        body
+    }
+}
+
+/// Whether nobody but root may look at this process, and we are not root.
+fn cannot_look(daemon: &Daemon) -> bool {
+    fs::File::open(format!("/proc/{}/mem", daemon.pid())).is_err()
+}
+
+const WAYS: [&str; 6] = [
+    "/v1/config",
+    "/v1/config/TOKEN",
+    "/v1/keys/TOKEN",
+    "/v1/config?vars=TOKEN,NAME",
+    "/v1/config?format=shell",
+    "/v1/config?format=json",
+];
+
+#[test]
+fn a_thousand_answers_leave_no_copy_behind() {
+    let folder = usual();
+    let daemon = Daemon::ready(&folder);
+    if cannot_look(&daemon) {
+        return;
+    }
+    let before = settled(&daemon, TOKEN);
+    let mut kept: Vec<Kept> = (0..8).map(|_| Kept::new(&daemon)).collect();
+    for at in 0..1000 {
+        let body = kept[at % 8].gets(WAYS[at % WAYS.len()]);
+        assert!(body.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes()));
+    }
+    // Connections that stay open and have been answered hold nothing.
+    few(&daemon, TOKEN, before);
+    put(&folder, ".env", &shop("two").replace(TOKEN, NEXT));
+    daemon.holds(&folder, "out/app.env", NEXT);
+    is_gone_in_time(&daemon, TOKEN);
+    for one in &mut kept {
+        one.gets("/v1/config");
+    }
+    few(&daemon, NEXT, before);
+    drop(kept);
+    few(&daemon, NEXT, before);
+}
+
+/// How many copies there are when nothing moves any more.
+#[track_caller]
+fn settled(daemon: &Daemon, secret: &str) -> usize {
+    let mut seen = vec![few(daemon, secret, 3)];
+    let deadline = Instant::now() + PATIENCE;
+    while seen.len() < 5 || seen[seen.len() - 5..].iter().any(|other| other != &seen[seen.len() - 1]) {
+        assert!(Instant::now() < deadline, "{seen:?}");
+        std::thread::sleep(10 * LOOK);
+        seen.push(copies(daemon.pid(), secret));
+    }
+    seen[seen.len() - 1]
+}
+
+/// How many copies there are when a moment has passed: what is being delivered, or
+/// was just answered, has some more.
+#[track_caller]
+fn few(daemon: &Daemon, secret: &str, most: usize) -> usize {
+    let since = Instant::now();
+    loop {
+        let in_time = since.elapsed() <= Duration::from_secs(1);
+        let found = copies(daemon.pid(), secret);
+        if (1..=most).contains(&found) {
+            return found;
+        }
+        assert!(in_time, "{found} copies, and {most} are fine");
+        std::thread::sleep(10 * LOOK);
+    }
+}
+
+#[test]
+fn who_does_not_read_does_not_keep_an_old_value() {
+    // JSON carries long values, as other formats do not.
+    let deliveries = DELIVERIES.replace("type = \"env-file\"", "type = \"env-file\"\nformat = \"json\"");
+    let folder = home(&[SOURCES, &deliveries, AT_ONCE]);
+    let long = |name: &str| shop(&format!("{name}{}", "x".repeat(400_000)));
+    put(&folder, ".env", &long("MARK-of-the-first-7Hq2"));
+    let daemon = Daemon::ready(&folder);
+    if cannot_look(&daemon) {
+        return;
+    }
+    let first = "MARK-of-the-first-7Hq2";
+    let before = settled(&daemon, first);
+    let mut slow = Kept::new(&daemon);
+    // One answer is more than the socket takes, and so are those behind it.
+    slow.send("/v1/config/NAME");
+    slow.send("/v1/config");
+    let deadline = Instant::now() + PATIENCE;
+    while copies(daemon.pid(), first) <= before {
+        assert!(Instant::now() < deadline, "nothing waits to be read");
+        std::thread::sleep(10 * LOOK);
+    }
+    let mut watcher = Kept::new(&daemon);
+    watcher.send("/v1/watch");
+    watcher.reads_until("resync");
+    put(&folder, ".env", &long("MARK-of-the-next-8Jr3"));
+    daemon.holds(&folder, "out/app.env", "MARK-of-the-next-8Jr3");
+    is_gone_in_time(&daemon, first);
+    // It was cut off, and others were not.
+    let mut rest = Vec::new();
+    let _cut = slow.0.read_to_end(&mut rest);
+    assert!(rest.len() < 400_000, "{} bytes came", rest.len());
+    watcher.reads_until("\"changed\":[\"NAME\"]");
 }

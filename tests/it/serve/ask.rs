@@ -53,8 +53,8 @@ fn something_else_there_is_said_so() {
     for (answer, words) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", "no dlconf daemon of this release"),
         ("HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", "no dlconf daemon of this release"),
-        ("SSH-2.0-x\r\n", "broke off"),
-        ("", "broke off"),
+        ("SSH-2.0-x\r\n", "broke off before it answered"),
+        ("", "as many connections as it takes (`max_connections`)"),
     ] {
         let folder = Folder::new();
         let listener = UnixListener::bind(folder.join("d.sock")).unwrap();
@@ -89,6 +89,9 @@ fn a_refusal_is_in_the_daemons_words() {
         let body = r#"{"type":"about:blank","title":"Forbidden","status":403,"code":"not-permitted","detail":"only its own user"}"#;
         write!(stream, "HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
     });
-    run(&folder, &["status"]).exits(4).warns("only its own user").warns("as the user");
+    run(&folder, &["status"])
+        .exits(4)
+        .warns("only its own user")
+        .warns("only the user that the daemon runs as may ask");
     daemon.join().unwrap();
 }

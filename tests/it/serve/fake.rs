@@ -5,21 +5,34 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use dlconf::access::{Gate, Policy, Rules};
+use dlconf::model::key::Key;
+use dlconf::model::schema::Schema;
+use dlconf::model::schema::parse::parse;
+use dlconf::rotation::consumers::{Acknowledgement, NotTaken};
 use dlconf::serve::config::{Listen, SocketConfig};
-use dlconf::serve::{Bound, Forgotten, Limits, Subject};
+use dlconf::serve::{Bound, Forgotten, Limits, Program, Subject};
 use dlconf::status::*;
 use dlconf::telemetry::log::{Format, Log};
 use dlconf::telemetry::{Event, Level, Listener, Telemetry};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+use crate::released::published;
 
 pub(crate) struct Fake {
     pub(crate) status: Mutex<Status>,
     pub(crate) forgotten: Mutex<Forgotten>,
+}
+
+impl Fake {
+    pub(crate) fn new(status: Status) -> Self {
+        Self { status: Mutex::new(status), forgotten: Mutex::new(Forgotten::Unknown) }
+    }
 }
 
 #[async_trait]
@@ -43,6 +56,33 @@ impl Subject for Fake {
     async fn forget(&self, _key: &str) -> Forgotten {
         self.forgotten.lock().unwrap().clone()
     }
+
+    fn acknowledge(&self, _: &str, _: u32, _: Acknowledgement) -> Result<(), NotTaken> {
+        Ok(())
+    }
+
+    fn age(&self, _: &Key) -> Option<u64> {
+        Some(7)
+    }
+
+    fn program(&self) -> Program {
+        static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+            let text = include_str!("../../../policies/datalens.schema.toml");
+            Arc::new(parse("datalens.schema.toml", text).unwrap().schema)
+        });
+        let (environment, service) = ("production".to_owned(), None);
+        Program { schema: Arc::clone(&SCHEMA), environment, service }
+    }
+}
+
+/// Values of its own, for the own user.
+fn gate(fake: &Fake) -> Gate {
+    let schema = fake.program().schema;
+    let shown = fake.status().variables.into_iter().map(|variable| Key::new(&variable.key).unwrap());
+    let keys = schema.vars.iter().map(|var| var.key.clone()).chain(shown).collect();
+    let policy = Policy::own_user(nix::unistd::geteuid().as_raw(), keys);
+    let (published, _) = published(&[("JWT_SECRET", "the secret of the test"), ("DB_USER", "datalens")]);
+    Gate::new(published.subscribe(), watch::channel(Arc::new(Rules::new(policy, None))).1)
 }
 
 /// Notes what it is told.
@@ -92,7 +132,7 @@ pub(crate) enum Routes {
 
 impl Served {
     pub(crate) fn new(listen: &Listen, routes: Routes, status: Status, limits: Limits) -> Self {
-        let fake = Arc::new(Fake { status: Mutex::new(status), forgotten: Mutex::new(Forgotten::Unknown) });
+        let fake = Arc::new(Fake::new(status));
         let notes = Arc::new(Notes::default());
         let telemetry =
             Arc::new(Telemetry::new(Log::new(Format::Text, Level::Error, Box::new(std::io::sink()))));
@@ -103,7 +143,7 @@ impl Served {
         let answers = match routes {
             Routes::Ops => dlconf::serve::ops::router(subject, telemetry.clone(), bound.is_local()),
             Routes::OpsForAll => dlconf::serve::ops::router(subject, telemetry.clone(), false),
-            Routes::Control => dlconf::serve::control::router(subject, listener.clone()),
+            Routes::Control => dlconf::serve::socket::router(subject, gate(&fake), listener.clone()),
             Routes::OpsAnd(path, html) => {
                 dlconf::serve::ops::router(subject, telemetry.clone(), bound.is_local())
                     .route(path, axum::routing::get(async move || axum::response::Html(html)))
@@ -113,7 +153,7 @@ impl Served {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let shutdown = async { drop(ended.await) };
-            runtime.block_on(bound.serve(answers, limits, listener, shutdown)).unwrap();
+            runtime.block_on(bound.serve(answers, limits, listener, None, shutdown)).unwrap();
         });
         Self { address, fake, notes, telemetry, end: Some(end), thread: Some(thread) }
     }
@@ -308,6 +348,11 @@ pub(crate) fn well() -> Status {
         findings: Vec::new(),
         rejected: None,
         reload_refused: None,
+        consumers: vec![
+            consumer("cc", "api-7c9f-2xk4v", "7f3a.42", true),
+            consumer("portal", "portal-0", "7f3a.41", false),
+        ],
+        audit: None,
     }
 }
 
@@ -425,4 +470,18 @@ pub(crate) fn starting() -> Status {
     }
     status.variables.clear();
     status
+}
+
+fn consumer(name: &str, instance: &str, version: &str, current: bool) -> ConsumerStatus {
+    let used = KeysInUse { verifies: vec!["k2".into(), "k1".into()], signs: Some("k2".into()) };
+    ConsumerStatus {
+        name: name.into(),
+        instance: instance.into(),
+        uid: 10001,
+        version: version.into(),
+        current,
+        runs: [("JWT_SECRET".to_owned(), used)].into(),
+        age_seconds: 42,
+        expires_in_seconds: 258,
+    }
 }

@@ -10,7 +10,7 @@ use super::fake::{Routes, Served, body, code, loopback, well};
 
 fn impatient() -> Limits {
     let short = Duration::from_millis(200);
-    Limits { head: short, write: short, ..Limits::default() }
+    Limits { first: short, head: short, body: short, idle: short, write: short, ..Limits::default() }
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn bodies_have_a_largest_size() {
 
 #[test]
 fn no_more_than_so_many_are_open_and_who_asks_nothing_gives_way() {
-    let limits = Limits { connections: 64, head: Duration::from_mins(1), ..Limits::default() };
+    let limits = Limits { connections: 64, first: Duration::from_mins(1), ..Limits::default() };
     let served = Served::new(&loopback(), Routes::Ops, well(), limits);
     let mut open: Vec<_> = (0..64).map(|_| served.connect()).collect();
     // They would be open for a minute, and hold up nobody.
@@ -92,7 +92,7 @@ fn no_more_than_so_many_are_open_and_who_asks_nothing_gives_way() {
 
 #[test]
 fn the_end_waits_for_nobody() {
-    let limits = Limits { head: Duration::from_mins(1), ..Limits::default() };
+    let limits = Limits { first: Duration::from_mins(1), ..Limits::default() };
     let mut served = Served::new(&loopback(), Routes::Ops, well(), limits);
     let idle = served.connect();
     let mut half = served.connect();

@@ -2,8 +2,10 @@
 //! sockets, with a subject that says what a test wants.
 
 mod ask;
+mod clients;
 mod control;
-mod fake;
+pub(crate) mod fake;
+mod host;
 mod listen;
 mod ops;
 mod picture;

@@ -53,6 +53,30 @@ fn a_socket_has_its_mode_from_the_first_moment() {
 }
 
 #[test]
+fn what_others_make_meanwhile_keeps_its_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("before")).unwrap();
+    let usual = mode(&dir.path().join("before"));
+    let end = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..40 {
+                drop(Bound::bind("the socket", &unix(&dir.path().join(format!("{i}.sock")), 0o600)).unwrap());
+            }
+            end.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let mut made = 0;
+        while !end.load(std::sync::atomic::Ordering::Relaxed) {
+            let folder = dir.path().join(format!("folder-{made}"));
+            fs::create_dir(&folder).unwrap();
+            assert_eq!(mode(&folder), usual, "after {made}");
+            fs::remove_dir(&folder).unwrap();
+            made += 1;
+        }
+    });
+}
+
+#[test]
 fn a_socket_that_nobody_answers_at_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sock");
@@ -83,8 +107,32 @@ fn what_somebody_else_listens_at_is_left_alone() {
     let theirs = UnixListener::bind(&path).unwrap();
     let words = refused(&unix(&path, 0o600));
     assert!(words.contains("something answers there"), "{words}");
-    drop(theirs.accept().unwrap());
+    theirs.set_nonblocking(true).unwrap();
+    assert_eq!(theirs.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it was disturbed");
     UnixStream::connect(&path).unwrap();
+}
+
+#[test]
+fn who_is_too_busy_to_accept_is_not_waited_for() {
+    use tokio::net::{UnixSocket, UnixStream};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sock");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _busy = runtime.block_on(async {
+        let theirs = UnixSocket::new_stream().unwrap();
+        theirs.bind(&path).unwrap();
+        let theirs = theirs.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(one) = UnixStream::connect(&path).await {
+            waiting.push(one);
+        }
+        (theirs, waiting)
+    });
+    let listen = unix(&path, 0o600);
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(refused(&listen)));
+    let words = heard.recv_timeout(std::time::Duration::from_secs(10)).expect("it waits to be accepted");
+    assert!(words.contains("something answers there"), "{words}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ use std::ops::Range;
 
 pub use duration::{go_duration, parse_go_duration, plain_duration};
 pub(super) use notation::regex_mistake;
+pub use numbers::parse_bytes_size;
 pub use strength::{Weakness, carries_credentials, looks_like_secret, weakness};
 
 /// A type, with its constraints.

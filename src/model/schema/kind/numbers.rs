@@ -148,6 +148,11 @@ pub(super) fn bytes_size(value: &str) -> Result<u64, Fault> {
         .ok_or_else(|| Fault::not("it does not fit into 64 bits"))
 }
 
+/// A number of bytes as the type `bytes-size` reads it.
+pub fn parse_bytes_size(text: &str) -> Option<u64> {
+    bytes_size(text).ok()
+}
+
 fn size_unit(unit: &str) -> Option<u64> {
     let lower = unit.to_ascii_lowercase();
     let prefix = lower.strip_suffix('b').unwrap_or(&lower);
