@@ -299,8 +299,9 @@ impl Gate {
         Ok(Some(released))
     }
 
-    /// Lets a caller have variables of the present generation, and tells the view by
-    /// which that was decided.
+    /// Lets a caller have variables of the present generation, and tells how these
+    /// stand in it. What waits for its record while the rules are exchanged is decided,
+    /// and recorded, anew.
     ///
     /// # Errors
     /// Every kind of [`Refusal`].
