@@ -23,6 +23,7 @@ pub mod process;
 pub mod protections;
 pub mod report;
 pub mod rotation;
+pub mod sealed;
 pub mod serve;
 pub mod settings;
 pub mod source;

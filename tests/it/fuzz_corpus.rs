@@ -9,6 +9,8 @@ use std::path::Path;
 mod dotenv;
 #[path = "../../fuzz/targets/schema.rs"]
 mod schema;
+#[path = "../../fuzz/targets/sealed.rs"]
+mod sealed;
 #[path = "../../fuzz/targets/settings.rs"]
 mod settings;
 
@@ -40,4 +42,9 @@ fn schemas() {
 #[test]
 fn settings_files() {
     replay("settings", settings::judge);
+}
+
+#[test]
+fn sealed_containers() {
+    replay("sealed", sealed::judge);
 }

@@ -36,6 +36,7 @@ mod program;
 mod released;
 mod reports;
 mod run;
+mod sealed_format;
 mod serve;
 mod settings;
 mod settings_daemon;
