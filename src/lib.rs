@@ -18,6 +18,7 @@ pub mod delivery;
 pub mod draft;
 pub mod failure;
 pub mod generate;
+pub mod last_good;
 pub mod model;
 pub mod process;
 pub mod protections;

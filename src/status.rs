@@ -50,6 +50,30 @@ pub struct Status {
     /// The audit log; none where the settings have none.
     #[serde(default)]
     pub audit: Option<AuditStatus>,
+    /// The last-known-good snapshot; none where the settings have none.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotStatus>,
+}
+
+/// The last-known-good snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// Its file.
+    pub path: String,
+    /// Which one it is; none where there is none that could be used.
+    pub generation: Option<u64>,
+    /// When it was written.
+    pub written: Option<String>,
+    /// Seconds since the least recently confirmed source in it was confirmed.
+    pub age_seconds: Option<u64>,
+    /// The oldest that may be used.
+    pub max_age_seconds: u64,
+    /// The sources that it stands in for.
+    pub stands_in: Vec<String>,
+    /// Why it was not used or could not be written, at the last attempt.
+    pub failure: Option<FindingStatus>,
+    /// Why a rollback to an older one could not be noticed, if so.
+    pub unguarded: Option<String>,
 }
 
 impl Status {
@@ -76,7 +100,12 @@ impl Status {
         // That these are in trouble is for everybody.
         let faults = self.sources.iter_mut().flat_map(|source| &mut source.faults);
         let failures = self.deliveries.iter_mut().filter_map(|delivery| delivery.failure.as_mut());
-        faults.chain(failures).filter(|told| told.speaks_of(hidden)).for_each(FindingStatus::veil);
+        let snapshots = self.snapshot.iter_mut().filter_map(|snapshot| snapshot.failure.as_mut());
+        faults
+            .chain(failures)
+            .chain(snapshots)
+            .filter(|told| told.speaks_of(hidden))
+            .for_each(FindingStatus::veil);
         for consumer in &mut self.consumers {
             consumer.runs.retain(|key, _| sees(key));
         }
@@ -169,6 +198,10 @@ pub struct SourceStatus {
     pub health: Health,
     /// Seconds since what it gave was last confirmed; none before the first time.
     pub age_seconds: Option<u64>,
+    /// The same, where the last-known-good snapshot stands in for it: it was not read
+    /// whole since this daemon started.
+    #[serde(default)]
+    pub snapshot_age_seconds: Option<u64>,
     /// How old it may become, in seconds.
     pub max_age_seconds: u64,
     /// How many variables it offers.
@@ -222,6 +255,19 @@ pub struct VariableStatus {
     pub age_seconds: Option<u64>,
     /// The deliveries that may have it.
     pub deliveries: Vec<String>,
+}
+
+/// Where one value comes from, and how old it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// The place: `vault:secret/datalens/production#JWT_SECRET@7`.
+    pub place: String,
+    /// Seconds since it was written, where the source tells; else since this daemon
+    /// first saw it.
+    pub age_seconds: Option<u64>,
+    /// Seconds since its source confirmed it, where it is known from the
+    /// last-known-good snapshot only.
+    pub snapshot_age_seconds: Option<u64>,
 }
 
 /// How a variable is.

@@ -161,8 +161,12 @@ func TestGet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Name != "A" || got.Value() != "1" || got.Version != d.Version() || got.Origin != "local .env:1" || got.Age != 1500*time.Millisecond {
+	if got.Name != "A" || got.Value() != "1" || got.Version != d.Version() || got.Origin != "local .env:1" || got.Age != 1500*time.Millisecond || got.FromSnapshot {
 		t.Errorf("got %+v", got)
+	}
+	d.StandIn(7200)
+	if got, err := c.Get(t.Context(), "A"); err != nil || !got.FromSnapshot || got.SnapshotAge != 2*time.Hour {
+		t.Errorf("from the snapshot: %+v, %v", got, err)
 	}
 	if _, err := c.Get(t.Context(), "B"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("an unknown one: %v", err)

@@ -231,8 +231,13 @@ type Variable struct {
 	// Origin names the source and the place in it.
 	Origin string
 	// Age is how long ago the source was last known to say this.
-	Age   time.Duration
-	value sealed[string]
+	Age time.Duration
+	// FromSnapshot says that the daemon knows the value from its last-known-good
+	// snapshot only, since its source cannot be asked. SnapshotAge is how long ago
+	// the source confirmed it.
+	FromSnapshot bool
+	SnapshotAge  time.Duration
+	value        sealed[string]
 }
 
 // Value is the value. Formatting a Variable does not show it.
@@ -246,16 +251,23 @@ func (c *Client) Get(ctx context.Context, name string) (Variable, error) {
 		Version string  `json:"version"`
 		Origin  string  `json:"origin"`
 		Age     float64 `json:"age_seconds"`
+		// None where its source was read.
+		SnapshotAge *float64 `json:"snapshot_age_seconds"`
 	}
 	r := request{method: http.MethodGet, path: []string{"config", name}}
 	if _, err := c.call(ctx, 0, r, &answer); err != nil {
 		return Variable{}, err
 	}
-	return Variable{
+	variable := Variable{
 		Name:    answer.Key,
 		Version: answer.Version,
 		Origin:  answer.Origin,
 		Age:     time.Duration(answer.Age * float64(time.Second)),
 		value:   seal(answer.Value),
-	}, nil
+	}
+	if age := answer.SnapshotAge; age != nil {
+		variable.FromSnapshot = true
+		variable.SnapshotAge = time.Duration(*age * float64(time.Second))
+	}
+	return variable, nil
 }

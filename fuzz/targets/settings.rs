@@ -14,6 +14,7 @@ use dlconf::serve::config::{Listen, SocketConfig};
 use dlconf::settings::{
     Network, Opened, Settings, SettingsError, SettingsFile, ShownPath, SourceKind, Trust,
 };
+use dlconf::source::key_file::KeyPlace;
 use dlconf::source::vault::Config;
 use dlconf::source::vault::config::{Auth, RoleId};
 
@@ -102,6 +103,15 @@ fn reached(settings: &Settings, folder: &Path, trust: Trust, network: Network<'_
             }
             SourceKind::File { path, .. } | SourceKind::Directory { path, .. } => {
                 allowed(path, folder, trust);
+            }
+            SourceKind::Sealed { path, key, .. } => {
+                allowed(path, folder, trust);
+                match key {
+                    KeyPlace::File(file) | KeyPlace::Passphrase(file) => allowed(file, folder, trust),
+                    KeyPlace::Credential { name, .. } => {
+                        assert!(trust == Trust::Full && !name.contains('/') && name != "..");
+                    }
+                }
             }
             SourceKind::Vault { config, token } => vault(config, *token, folder, trust),
             SourceKind::PassedOver => assert!(matches!(network, Network::Offline)),

@@ -15,6 +15,8 @@ pub use sources::{Sources, build};
 
 use std::path::PathBuf;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::failure::{Failure, Fault, exit};
 use crate::model::schema::Schema;
 use crate::report::Style;
@@ -58,6 +60,8 @@ pub struct Ground {
     pub opened: settings::Opened,
     /// The schema.
     pub schema: Schema,
+    /// SHA-256 of its text.
+    pub schema_hash: [u8; 32],
     /// The environment: one of the schema's.
     pub environment: String,
     /// The service: one of the schema's.
@@ -90,8 +94,9 @@ pub fn open_settings(request: &Request) -> Result<settings::Opened, Failure> {
 pub fn ground(request: &Request, choice: Choice, style: Style) -> Result<Ground, Failure> {
     let process: Environment = std::env::vars_os().collect::<Vec<_>>().into();
     let opened = open_settings(request)?;
-    let LoadedSchema { parsed, file, stamp, text: _ } = load_schema(request, &opened, style)?;
+    let LoadedSchema { parsed, file, stamp, text } = load_schema(request, &opened, style)?;
     let schema = parsed.schema;
+    let schema_hash = Sha256::digest(text.as_bytes()).into();
     let environment = choose_environment(request, choice, &opened, &schema, &process)?;
     let network = if request.offline { Network::Offline } else { Network::Online(&process) };
     let settings =
@@ -103,7 +108,7 @@ pub fn ground(request: &Request, choice: Choice, style: Style) -> Result<Ground,
     });
     // As they were before their first byte was read: what was written since is a change.
     let files = own.into_iter().chain([(file, stamp)]).collect();
-    Ok(Ground { opened, schema, environment, service, settings, process, files })
+    Ok(Ground { opened, schema, schema_hash, environment, service, settings, process, files })
 }
 
 /// A mistake in the settings, as a failure.

@@ -11,6 +11,7 @@ use crate::source::directory::DirectorySource;
 use crate::source::dotenv::{DotenvSource, EnvFile, four_files};
 use crate::source::env::{self, EnvSource};
 use crate::source::notice::Notices;
+use crate::source::sealed::SealedSource;
 use crate::source::structured::StructuredSource;
 use crate::source::vault::VaultSource;
 
@@ -73,6 +74,15 @@ pub fn build(
             }
             SourceKind::Directory { path, optional } => {
                 let source = DirectorySource::new(name, path.path, &path.label, optional);
+                let source = source.beneath(path.beneath);
+                Arc::new(match hub {
+                    Some(hub) => source.watched(hub),
+                    None => source,
+                })
+            }
+            SourceKind::Sealed { path, key, optional } => {
+                built.files.push(path.clone());
+                let source = SealedSource::new(name, path.path, &path.label, key, optional);
                 let source = source.beneath(path.beneath);
                 Arc::new(match hub {
                     Some(hub) => source.watched(hub),

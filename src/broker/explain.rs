@@ -147,7 +147,7 @@ impl Asked<'_> {
         let ours = findings.iter().filter(|finding| finding.variable.as_ref() == Some(self.key));
         let unread = findings.iter().filter(|finding| {
             matches!(finding.code, Code::SourceUnreachable | Code::NotPermitted)
-                && finding.severity == Severity::Error
+                && (finding.severity == Severity::Error || finding.variable.is_none())
                 && finding.variable.as_ref() != Some(self.key)
         });
         ours.chain(unread).map(super::words::finding_status).collect()

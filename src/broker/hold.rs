@@ -3,7 +3,8 @@
 //! Owns: law 2. What cannot be read is held. What a remote source states to be
 //! gone is held for [`GRACE`] where it is optional, and until somebody forgets it
 //! where it is required; a local source's word counts at once. An atomic group is
-//! held whole, so that its members stay of one revision.
+//! held whole, so that its members stay of one revision. What an earlier daemon kept
+//! of the source is the layer before its first whole one.
 //! Pure: time is an argument.
 //! Must not know: who wins; whether the whole is valid.
 
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::model::key::Key;
 use crate::model::layer::{Layer, Offer, Value};
+use crate::model::origin::Location;
 use crate::model::schema::Schema;
 use crate::source::{Fault, SourceError};
 
@@ -43,6 +45,13 @@ pub(super) struct Share {
     pub(super) was_whole: bool,
     /// What it stated to be gone and is held all the same.
     pub(super) deleted: BTreeMap<Key, Deletion>,
+    /// What an earlier daemon kept of it: the layer before all others, until it is
+    /// read whole.
+    recalled: Option<Layer>,
+    /// Whether that layer stands in for it.
+    pub(super) stands_in: bool,
+    /// Whether what was kept is not all that there was.
+    pub(super) is_cut: bool,
 }
 
 /// A deletion that does not count yet.
@@ -67,6 +76,9 @@ impl Share {
             Err(error) => (error.rest.map(|rest| *rest), error.faults),
         };
         let is_whole = faults.is_empty();
+        if is_whole && !self.was_whole {
+            self.come_home(rules, now);
+        }
         let mut moved = faults != self.faults || (is_whole && !self.was_whole);
         self.faults = faults;
         self.was_whole |= is_whole;
@@ -76,6 +88,49 @@ impl Share {
             deleted != self.deleted || self.layer.as_ref().is_none_or(|old| !gives_the_same(old, &layer));
         (self.layer, self.fetched, self.deleted) = (Some(layer), Some(new), deleted);
         moved
+    }
+
+    /// Notes what an earlier daemon kept of it, or what is left of that.
+    pub(super) fn recall(&mut self, layer: Layer, is_cut: bool) {
+        (self.recalled, self.is_cut) = (Some(layer), is_cut);
+    }
+
+    /// What an earlier daemon knew of it, be it in use or not.
+    pub(super) fn recalled(&self) -> Option<&Layer> {
+        if self.stands_in { self.layer.as_ref() } else { self.recalled.as_ref() }
+    }
+
+    /// Whether it was read whole, or what was kept stands in for that.
+    pub(super) fn is_complete(&self) -> bool {
+        self.was_whole || self.stands_in
+    }
+
+    /// Lets what was kept stand in, where it was not read whole. True if it does so
+    /// from now on.
+    pub(super) fn stand_in(&mut self, rules: Rules<'_>, now: Instant) -> bool {
+        let Some(recalled) = self.recalled.take() else { return false };
+        self.lay_under(relocated(recalled, Location::from_snapshot), rules, now);
+        self.stands_in = true;
+        true
+    }
+
+    /// It is read whole: what an earlier daemon knew is the layer before, as if that
+    /// daemon had never stopped.
+    fn come_home(&mut self, rules: Rules<'_>, now: Instant) {
+        if let Some(recalled) = self.recalled.take() {
+            self.lay_under(recalled, rules, now);
+        }
+        self.is_cut = false;
+        if std::mem::take(&mut self.stands_in) {
+            self.layer = self.layer.take().map(|layer| relocated(layer, Location::into_itself));
+        }
+    }
+
+    /// Lays a layer under what it gave so far, which was never the whole.
+    fn lay_under(&mut self, old: Layer, rules: Rules<'_>, now: Instant) {
+        if let Some(given) = self.layer.replace(old) {
+            self.layer = Some(self.merged(&given, rules, now).0);
+        }
     }
 
     /// The new layer with what is held of the present one, and the deletions.
@@ -154,6 +209,15 @@ impl Share {
             (self.layer, self.fetched, self.deleted) = (Some(layer), Some(fetched), deleted);
         }
     }
+}
+
+/// A layer whose values come from other places. It shares the values.
+pub(super) fn relocated(mut layer: Layer, to: impl Fn(Location) -> Location) -> Layer {
+    for offer in &mut layer.offers {
+        let place = std::mem::replace(&mut offer.origin.location, Location::Named(Box::default()));
+        offer.origin.location = to(place);
+    }
+    layer
 }
 
 /// The names that a layer gives a value for; an empty one counts as unset.

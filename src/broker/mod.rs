@@ -16,11 +16,13 @@ mod hold;
 pub mod judge;
 mod plan;
 mod publisher;
+mod recall;
 mod view;
 mod words;
 
 pub use explain::{Showing, explain};
 pub use plan::{Debounce, Plan, Planned};
+pub use recall::Unclaimed;
 pub use words::{error_words, time};
 
 use std::collections::BTreeSet;
@@ -33,15 +35,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::access::{Gate, Rules};
-use crate::model::key::Key;
+use crate::model::kept::Kept;
+use crate::model::key::{Key, SourceName};
 use crate::model::schema::Schema;
 use crate::model::snapshot::Version;
+use crate::model::validate::Delivered;
 use crate::source::{Source, Vitals};
-use crate::status::{Explanation, FindingStatus, Status};
+use crate::status::{Explanation, FindingStatus, Provenance, Status};
 use crate::telemetry::{Event, Listener};
 use desk::Desk;
 use feed::{Arrival, Feeds};
 use publisher::Publisher;
+use recall::Moment;
 
 /// How often ages and held values are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -159,11 +164,17 @@ impl Broker {
         (Arc::clone(&plan.schema), plan.environment.clone(), plan.service.clone())
     }
 
-    /// How old a value in force is, as the status tells it.
-    pub fn age(&self, key: &Key) -> Option<Duration> {
+    /// Where a value that was published comes from now, as the status tells it.
+    pub fn provenance(&self, delivered: &Delivered) -> Provenance {
         let state = self.lock();
-        let delivered = state.publisher.in_force().iter().find(|delivered| delivered.key == *key)?;
-        view::age(&state.desk, &state.publisher, delivered)
+        view::provenance(&state.desk, &state.publisher, delivered)
+    }
+
+    /// How old the oldest of these values is that are known from the last-known-good
+    /// snapshot only; none where none of them is.
+    pub fn snapshot_age(&self, is_one: impl Fn(&Key) -> bool) -> Option<Duration> {
+        let state = self.lock();
+        view::oldest_from_snapshot(&state.desk, &state.publisher, is_one)
     }
 
     /// Whether any of these became another, came or went since a version, which may
@@ -223,6 +234,37 @@ impl Broker {
         )
     }
 
+    /// Notes what an earlier daemon kept, before [`Self::run`]: it lies ready for the
+    /// sources that it is of. What is of none of them is told and dropped.
+    pub fn recall(&self, kept: Vec<Kept>) -> Vec<Unclaimed> {
+        self.lock().desk.recall(kept, Moment::present())
+    }
+
+    /// Lets what was kept stand in for the sources that were not read whole yet, and
+    /// publishes what comes of that. The sources that it stands in for from now on:
+    /// none, if it is called again.
+    pub fn stand_in(&self) -> Vec<SourceName> {
+        let standing = self.lock().desk.stand_in(Instant::now());
+        let mut sources = Vec::with_capacity(standing.len());
+        for (source, age) in standing {
+            self.listener.tell(Event::StandsIn { source: source.clone(), age });
+            sources.push(source);
+        }
+        if !sources.is_empty() {
+            self.settle();
+        }
+        sources
+    }
+
+    /// What is to be kept: what every source gave for the generation in force. None
+    /// before the first, while the latest state is refused, and while something has
+    /// come that is not judged yet.
+    pub fn kept(&self) -> Option<Vec<Kept>> {
+        let state = self.lock();
+        let has_any = state.publisher.version().is_some();
+        (has_any && state.desk.is_settled()).then(|| state.desk.kept(Moment::present()))
+    }
+
     /// Puts another plan in the place of this one, if its sources can be read and
     /// what they give is valid. `before` is done when that is certain, right before
     /// anything is published by it: who must not have what the new plan gives is
@@ -268,6 +310,8 @@ impl Broker {
                     if self.look().await && window.is_none() {
                         self.settle();
                     }
+                    // What stands in for a source may be what a trial waits for.
+                    self.end_trial(&mut feeds);
                 }
                 () = feeds.ended() => return,
             }
@@ -313,7 +357,7 @@ impl Broker {
             && let Some(tracked) = tracked
         {
             let faults = tracked.share.faults.iter().map(words::fault_in_words).collect();
-            let holds = tracked.share.layer.is_some();
+            let holds = tracked.share.layer.as_ref().is_some_and(|layer| !layer.offers.is_empty());
             self.listener.tell(Event::SourceDown { source: name.clone(), faults, holds });
         }
         if moved.recovered {
@@ -360,8 +404,10 @@ impl Broker {
         moved
     }
 
-    fn begin_trial(&self, trial: Trial) {
-        if let Some(Trial { done, .. }) = self.lock().trial.replace(trial) {
+    fn begin_trial(&self, mut trial: Trial) {
+        let state = &mut *self.lock();
+        trial.desk.inherit(&state.desk);
+        if let Some(Trial { done, .. }) = state.trial.replace(trial) {
             let _gone = done.send(Err(vec![superseded()]));
         }
     }

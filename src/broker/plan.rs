@@ -35,6 +35,8 @@ pub struct Planned {
     pub source: Arc<dyn Source>,
     /// Its type in the settings.
     pub kind: &'static str,
+    /// What it reads, as the settings say it ([`crate::model::kept::Kept`]).
+    pub identity: Arc<str>,
     /// How old what it gave may become before DLC052.
     pub max_age: Duration,
 }

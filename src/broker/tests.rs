@@ -3,6 +3,7 @@
 mod ages;
 mod forget;
 mod random;
+mod recall;
 mod reload;
 pub(super) mod source;
 
@@ -76,6 +77,7 @@ fn plan_of(schema: &str, environment: &str, sources: &[&Arc<Fake>]) -> Plan {
     let planned = |fake: &&Arc<Fake>| Planned {
         source: Arc::clone(fake) as Arc<dyn Source>,
         kind: "fake",
+        identity: "fake".into(),
         max_age: MAX_AGE,
     };
     Plan {
@@ -330,10 +332,12 @@ async fn what_is_refused_changes_nothing_and_is_told_once() {
     source.holds("REQ=2 KEEP=1 NUMBER=x");
     assert_eq!(bench.told().await, ["rejected DLC010 1 holds"]);
     assert_eq!((bench.values().as_str(), bench.generation()), ("REQ=1 NUMBER=1 KEEP=1", 1));
+    assert!(bench.broker.kept().is_none(), "what is refused is not kept");
     // The same mistake beside another change.
     source.holds("REQ=3 KEEP=1 NUMBER=x");
     assert_eq!(bench.told_after(Duration::from_secs(90)).await, [""; 0]);
     assert_eq!(bench.rejected(), Some(vec!["DLC010".to_owned()]));
+    assert!(bench.broker.kept().is_none(), "for as long as it is");
     // Another mistake.
     source.holds("REQ=3 KEEP=1 NUMBER=1 P1=1");
     assert_eq!(bench.told().await, ["rejected DLC041 1 holds"]);
@@ -347,6 +351,7 @@ async fn what_is_refused_changes_nothing_and_is_told_once() {
     source.holds("REQ=3 KEEP=1 NUMBER=1");
     assert_eq!(bench.told().await, [""; 0]);
     assert_eq!((bench.rejected(), bench.generation()), (None, 2));
+    assert!(bench.broker.kept().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,7 +371,7 @@ async fn a_source_that_ends_ends_the_broker() {
     }
     let mut plan = plan("production", &[]);
     let source: Arc<dyn Source> = Arc::new(Breaks(crate::model::key::SourceName::new("b")));
-    plan.sources.push(Planned { source, kind: "fake", max_age: MAX_AGE });
+    plan.sources.push(Planned { source, kind: "fake", identity: "fake".into(), max_age: MAX_AGE });
     let (broker, intake) = Broker::new(plan, "test".into(), Arc::new(Heard::default()));
     tokio::time::timeout(Duration::from_secs(1), broker.run(intake)).await.expect("it ends");
 }

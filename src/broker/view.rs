@@ -11,10 +11,11 @@ use super::publisher::Publisher;
 use super::words::{code, finding_status, time};
 use crate::model::finding::{Code, Finding, Severity};
 use crate::model::key::{Key, SourceName};
-use crate::model::origin::Location;
+use crate::model::origin::{Location, Origin};
 use crate::model::validate::Delivered;
 use crate::status::{
-    FindingStatus, Health, LeaseStatus, RejectedStatus, SourceStatus, Status, VariableState, VariableStatus,
+    FindingStatus, Health, LeaseStatus, Provenance, RejectedStatus, SourceStatus, Status, VariableState,
+    VariableStatus,
 };
 
 /// The broker's part of the status.
@@ -50,6 +51,7 @@ pub(super) fn status(desk: &Desk, publisher: &Publisher) -> Status {
         reload_refused: None,
         consumers: Vec::new(),
         audit: None,
+        snapshot: None,
     }
 }
 
@@ -78,9 +80,9 @@ fn source(tracked: &Tracked, now: Instant) -> SourceStatus {
         age_seconds: tracked.age(now).map(|age| age.as_secs()),
         max_age_seconds: tracked.planned.max_age.as_secs(),
         offers: keys.len(),
+        snapshot_age_seconds: tracked.standing_in().map(|recalled| recalled.age(now).as_secs()),
         leases: tracked
-            .vitals
-            .lent
+            .lent()
             .iter()
             .map(|lent| LeaseStatus {
                 path: lent.place.to_string(),
@@ -151,7 +153,7 @@ fn variable(
 
 /// Since a value was written, where its source tells; else since it was first seen.
 /// None for what no source gives.
-pub(super) fn age(desk: &Desk, publisher: &Publisher, delivered: &Delivered) -> Option<Duration> {
+fn age(desk: &Desk, publisher: &Publisher, delivered: &Delivered) -> Option<Duration> {
     let origin = &delivered.origin;
     let is_of_a_source = || desk.tracked.iter().any(|tracked| *tracked.name() == origin.source);
     let seen = || is_of_a_source().then(|| publisher.seen(&delivered.key)).flatten();
@@ -159,9 +161,46 @@ pub(super) fn age(desk: &Desk, publisher: &Publisher, delivered: &Delivered) -> 
     SystemTime::now().duration_since(written).ok()
 }
 
-/// Whether a fault of its source is about its place: one that names no place of
-/// the source is about all of them.
+/// Where a value that was published is found now: it may be that of an older
+/// generation, and its place may have moved while it stayed.
+pub(super) fn provenance(desk: &Desk, publisher: &Publisher, given: &Delivered) -> Provenance {
+    let is_it = |one: &&Delivered| one.key == given.key && one.value.same_as(&given.value);
+    let delivered = publisher.in_force().iter().find(is_it).unwrap_or(given);
+    Provenance {
+        place: delivered.origin.location.to_string(),
+        age_seconds: age(desk, publisher, delivered).map(|age| age.as_secs()),
+        snapshot_age_seconds: snapshot_age(desk, &delivered.origin, Instant::now()).map(|age| age.as_secs()),
+    }
+}
+
+/// How old the oldest of these values is that are those of an earlier daemon.
+pub(super) fn oldest_from_snapshot(
+    desk: &Desk,
+    publisher: &Publisher,
+    is_one: impl Fn(&Key) -> bool,
+) -> Option<Duration> {
+    // As good as always; this is asked with every answer.
+    if desk.tracked.iter().all(|tracked| tracked.standing_in().is_none()) {
+        return None;
+    }
+    let now = Instant::now();
+    let ours = publisher.in_force().iter().filter(|delivered| is_one(&delivered.key));
+    ours.filter_map(|delivered| snapshot_age(desk, &delivered.origin, now)).max()
+}
+
+/// How old what an earlier daemon knew of a value's source is, where the value is
+/// that of an earlier daemon.
+fn snapshot_age(desk: &Desk, origin: &Origin, now: Instant) -> Option<Duration> {
+    let tracked = desk.tracked.iter().find(|tracked| *tracked.name() == origin.source)?;
+    Some(tracked.standing_in().filter(|_| origin.location.is_from_snapshot())?.age(now))
+}
+
+/// Whether it is that of an earlier daemon, or a fault of its source is about its
+/// place: one that names no place of the source is about all of them.
 fn is_held(tracked: &Tracked, delivered: &Delivered) -> bool {
+    if delivered.origin.location.is_from_snapshot() {
+        return true;
+    }
     if tracked.share.faults.is_empty() {
         return false;
     }

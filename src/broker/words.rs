@@ -83,7 +83,12 @@ pub fn error_words(errors: &[FindingStatus]) -> Vec<Words> {
     words.collect()
 }
 
-/// RFC 3339, UTC, whole seconds.
+/// RFC 3339, UTC, whole seconds. A time that no calendar has is its last or first.
 pub fn time(at: SystemTime) -> String {
-    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
+    let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
+    };
+    let end = if seconds < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
+    DateTime::<Utc>::from_timestamp(seconds, 0).unwrap_or(end).to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -6,6 +6,8 @@
 mod access;
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::SystemTime;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -16,6 +18,7 @@ use super::output::Terminal;
 use super::{Failure, Global, exit};
 use crate::access::audit::{self, Head};
 use crate::assemble::{Choice, Ground, ground};
+use crate::last_good::{About, Store, examine_key, span};
 use crate::model::key::Key;
 use crate::model::layer::{Layer, Offer, Place};
 use crate::protections::{Facts, Name, judge};
@@ -66,6 +69,7 @@ impl Doctor {
                     Err(failure) => Some(failure),
                 };
                 examination.settings.extend(log(&ground));
+                examination.settings.extend(snapshot(&ground));
                 match build(ground, global) {
                     Ok(setup) => {
                         examination.sources = sources(&setup);
@@ -136,6 +140,62 @@ fn log(ground: &Ground) -> Option<Observation> {
         Err(error) => {
             Observation { help: Some(error.help), ..observation("audit", State::Wrong, error.message) }
         }
+    })
+}
+
+/// The last-known-good snapshot, where the settings have one.
+fn snapshot(ground: &Ground) -> Option<Observation> {
+    let config = ground.settings.snapshot.clone()?;
+    let label = config.label.clone();
+    let about = About {
+        schema: ground.schema.name.to_string(),
+        schema_hash: ground.schema_hash,
+        environment: ground.environment.clone(),
+        service: ground.service.clone().unwrap_or_default(),
+        instance: String::new(),
+    };
+    if let Err(trouble) = examine_key(&config) {
+        let help = Some(trouble.help);
+        return Some(Observation { help, ..observation("snapshot", State::Wrong, trouble.message) });
+    }
+    let max_age = span(config.max_age);
+    let folder_is_there = config.path.parent().is_none_or(Path::is_dir);
+    let now = SystemTime::now();
+    Some(match Store::new(config).recall(&about, now) {
+        Ok(None) if !folder_is_there => Observation {
+            help: Some("make it, for the daemon's user alone (mode 0700)".to_owned()),
+            ..observation(
+                "snapshot",
+                State::Wrong,
+                format!("{label} cannot be written: its folder is not there"),
+            )
+        },
+        Ok(None) => observation(
+            "snapshot",
+            State::Fine,
+            format!("{label}: none yet, a daemon writes it; its key can be read"),
+        ),
+        Ok(Some(recalled)) => {
+            let oldest = recalled.kept.iter().map(|kept| kept.confirmed).min().unwrap_or(recalled.written);
+            let age = span(now.duration_since(oldest).unwrap_or_default());
+            let sources = plural(recalled.kept.len(), "source");
+            let detail = format!(
+                "{label}, number {}: {sources}, confirmed {age} ago, the limit is {max_age}",
+                recalled.generation
+            );
+            let lacks: Vec<String> = recalled.dropped.into_iter().chain(recalled.unguarded).collect();
+            if lacks.is_empty() {
+                observation("snapshot", State::Fine, format!("{detail}; a rollback would be noticed"))
+            } else {
+                let detail = format!("{detail}; {}", lacks.join("; "));
+                let help = "the daemon writes it whole when its sources answer".to_owned();
+                Observation { help: Some(help), ..observation("snapshot", State::Degraded, detail) }
+            }
+        }
+        Err(why) => Observation {
+            help: Some(why.help(&label)),
+            ..observation("snapshot", State::Wrong, format!("{label} would not be used: {why}"))
+        },
     })
 }
 

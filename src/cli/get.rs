@@ -36,6 +36,9 @@ struct Told {
     version: String,
     origin: String,
     age_seconds: Option<u64>,
+    /// Of a daemon that knows it from its last-known-good snapshot only.
+    #[serde(default)]
+    snapshot_age_seconds: Option<u64>,
 }
 
 impl Get {
@@ -69,12 +72,18 @@ impl Get {
             given::<Names>(&daemon, names, &key)?.environment
         };
         let told = daemon.ask(&Question::get(&["v1", "config", key.as_str()], Action::Read))?;
-        let Told { value: Value(value), version, origin, age_seconds } = given(&daemon, told, &key)?;
+        let Told { value: Value(value), version, origin, age_seconds, snapshot_age_seconds } =
+            given(&daemon, told, &key)?;
         let age = age_seconds.map(|age| format!(", {} old", span(Duration::from_secs(age))));
+        let confirmed = snapshot_age_seconds.map(|age| {
+            let age = span(Duration::from_secs(age));
+            format!("; its source cannot be asked, and confirmed it {age} ago")
+        });
         terminal.note(&format!(
-            "from the daemon at {}, for {environment}: {key} {version} from {origin}{}",
+            "from the daemon at {}, for {environment}: {key} {version} from {origin}{}{}",
             daemon.place().display(),
-            age.unwrap_or_default()
+            age.unwrap_or_default(),
+            confirmed.unwrap_or_default(),
         ));
         payload(&value)
     }

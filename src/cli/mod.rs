@@ -12,6 +12,7 @@ mod check;
 mod daemon;
 mod dev;
 mod doctor;
+mod edit;
 mod explain;
 mod fix;
 mod forget;
@@ -20,11 +21,16 @@ mod health;
 mod init;
 mod output;
 mod portability;
+mod prompt;
+mod rekey;
 mod render;
 mod run;
 mod schema;
+mod seal;
+mod sealed;
 mod shell;
 mod status;
+mod unseal;
 mod variable;
 mod vault_policy;
 
@@ -183,6 +189,14 @@ enum Command {
     Access(access::Access),
     /// Check the record of who got what
     Audit(audit::AuditCommand),
+    /// Seal an env file, so that it may be committed
+    Seal(seal::Seal),
+    /// Print the env file that was sealed
+    Unseal(unseal::Unseal),
+    /// Change a sealed file in an editor; plaintext stays in memory
+    Edit(edit::Edit),
+    /// Seal a sealed file for other keys
+    Rekey(rekey::Rekey),
     /// Judge or print the schema
     Schema(schema::SchemaCommand),
     /// Print the policy that the settings need of Vault or OpenBao (HCL)
@@ -229,6 +243,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened, h
         Command::Health(health) => health.run(&global, &terminal),
         Command::Access(access) => access.run(&global, &terminal),
         Command::Audit(command) => command.run(&global, &terminal),
+        Command::Seal(seal) => seal.run(&global, &terminal),
+        Command::Unseal(unseal) => unseal.run(&global, &terminal),
+        Command::Edit(edit) => edit.run(&global, &terminal, hardened),
+        Command::Rekey(rekey) => rekey.run(&global, &terminal),
         Command::Schema(command) => command.run(&global, &terminal),
         Command::VaultPolicy(policy) => policy.run(&global, &terminal),
         Command::Doctor(doctor) => doctor.run(&global, &terminal),

@@ -12,6 +12,7 @@ use crate::model::finding::{Code, Finding, Severity};
 use crate::model::key::{Key, SourceName};
 use crate::model::origin::{Location, Origin, Span};
 use crate::model::resolve::Resolution;
+use crate::sealed::Container;
 use crate::source::dotenv::portability::{self, Disagreement, Reading};
 use crate::source::dotenv::{Assignment, assignments};
 use crate::source::env;
@@ -27,6 +28,9 @@ pub(super) fn add(setup: &Setup, assembled: &mut Judged) {
     for file in &setup.env_files {
         // A file that could not be read has its own finding already.
         let Ok(read) = file.read(TEXT_LIMIT) else { continue };
+        if Container::is_text(&read.text) {
+            continue;
+        }
         let host = |name: &str| env::lookup(&setup.process, name).map(|v| v.expose().to_owned());
         let written = assignments(&read.text);
         let disagreements = portability::judge(&read.text, &host);

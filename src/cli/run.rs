@@ -2,7 +2,7 @@
 //! stay as its parent. With `--socket`, a daemon has resolved and validated.
 
 mod environment;
-mod keeper;
+pub(super) mod keeper;
 mod socket;
 
 use std::ffi::OsString;

@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::face::Face;
+use super::last_good::Keeper;
 use super::layout::{BoundAll, Granted, Layout};
 use super::reload::Attempt;
 use super::roster::{Roster, Worker};
@@ -39,6 +40,7 @@ pub(super) struct Crew {
     roster: Roster,
     ops: Option<oneshot::Sender<()>>,
     socket: Option<oneshot::Sender<()>>,
+    keeper: Option<oneshot::Sender<()>>,
     /// Each ends with its name, and whether it was told to.
     tasks: JoinSet<(String, bool)>,
     retired: JoinSet<()>,
@@ -53,6 +55,7 @@ impl Crew {
             roster: Roster::default(),
             ops: None,
             socket: None,
+            keeper: None,
             tasks: JoinSet::new(),
             retired: JoinSet::new(),
             broker: None,
@@ -117,9 +120,23 @@ impl Crew {
         self.roster.enter(Worker { granted: granted.clone(), record, stop, gone });
     }
 
-    /// Lets the broker work.
-    pub(super) fn broker(&mut self, broker: Arc<Broker>, intake: Intake) {
+    /// Lets the keeper of the snapshot work. Told when the broker may begin.
+    pub(super) fn keeper(&mut self, keeper: Arc<Keeper>) -> oneshot::Receiver<()> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (recalled, begin) = oneshot::channel();
+        self.keeper = Some(stop);
+        self.tasks.spawn(async move {
+            keeper.run(recalled, async { drop(stopped.await) }).await;
+            ("the keeper of the snapshot".to_owned(), true)
+        });
+        begin
+    }
+
+    /// Lets the broker work, once what an earlier daemon kept was handed over.
+    pub(super) fn broker(&mut self, broker: Arc<Broker>, intake: Intake, recalled: oneshot::Receiver<()>) {
         self.broker = Some(self.tasks.spawn(async move {
+            // A keeper that is gone has nothing to hand over.
+            drop(recalled.await);
             broker.run(intake).await;
             ("a source's task".to_owned(), false)
         }));
@@ -217,7 +234,7 @@ impl Crew {
 
     /// Tells all to end and waits for them.
     pub(super) async fn drain(&mut self) {
-        (self.ops, self.socket) = (None, None);
+        (self.ops, self.socket, self.keeper) = (None, None, None);
         self.roster.dismiss(&[]);
         join_all(self.roster.take_dismissed().into_iter().map(Worker::leave)).await;
         self.broker.take().iter().for_each(AbortHandle::abort);

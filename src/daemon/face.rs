@@ -8,18 +8,23 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::last_good::Keeper;
 use crate::access::{Audit, Gate, Policy, Rules};
 use crate::broker::{Broker, Forgetting, time};
 use crate::delivery::courier::Record;
 use crate::model::key::Key;
+use crate::model::validate::Delivered;
 use crate::rotation::consumers::{Acknowledgement, Consumers, Known, LIFE, Name, NotTaken};
 use crate::serve::{Forgotten, Program, Subject};
-use crate::status::{ConsumerStatus, Explanation, KeysInUse, RefusedReload, Status, VariableStatus};
+use crate::status::{
+    ConsumerStatus, Explanation, KeysInUse, Provenance, RefusedReload, Status, VariableStatus,
+};
 use crate::telemetry::Telemetry;
 
 /// What a daemon shows of itself.
 pub(super) struct Face {
     broker: Arc<Broker>,
+    keeper: Arc<Keeper>,
     rules: watch::Sender<Arc<Rules>>,
     generations: watch::Receiver<u64>,
     telemetry: Arc<Telemetry>,
@@ -37,10 +42,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Face {
-    pub(super) fn new(broker: Arc<Broker>, rules: Rules, telemetry: Arc<Telemetry>) -> Self {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        keeper: Arc<Keeper>,
+        rules: Rules,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
         Self {
             generations: broker.generations(),
             broker,
+            keeper,
             rules: watch::Sender::new(Arc::new(rules)),
             telemetry,
             started: time(SystemTime::now()),
@@ -148,6 +159,7 @@ impl Subject for Face {
             reload_refused: lock(&self.reload_refused).clone(),
             consumers: self.consumers(),
             audit: self.audit().map(|audit| audit.status()),
+            snapshot: self.keeper.status(&status.sources),
             ..status
         }
     }
@@ -170,8 +182,12 @@ impl Subject for Face {
         lock(&self.consumers).hear(consumer, uid, said, Instant::now())
     }
 
-    fn age(&self, key: &Key) -> Option<u64> {
-        self.broker.age(key).map(|age| age.as_secs())
+    fn provenance(&self, delivered: &Delivered) -> Provenance {
+        self.broker.provenance(delivered)
+    }
+
+    fn snapshot_age(&self, is_one: &dyn Fn(&Key) -> bool) -> Option<u64> {
+        self.broker.snapshot_age(is_one).map(|age| age.as_secs())
     }
 
     fn program(&self) -> Program {

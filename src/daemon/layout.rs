@@ -7,17 +7,19 @@ use std::sync::Arc;
 
 use nix::unistd::Uid;
 
+use super::last_good::Terms;
 use crate::access::audit::{AuditConfig, AuditError};
 use crate::access::{Audit, NothingSelected, Policy};
 use crate::assemble::{self, Choice, Ground, Request, Sources, ground, load_policy};
 use crate::broker::{Plan, Planned};
 use crate::delivery::config::DeliveryConfig;
 use crate::failure::{Failure, Fault, exit};
+use crate::last_good::{About, SnapshotConfig, judge_key};
 use crate::model::key::Key;
 use crate::report::Style;
 use crate::serve::config::Listen;
 use crate::serve::{BindError, Bound, Limits, socket};
-use crate::settings::{MAX_AGE, ShownPath, SocketSettings, SourceSettings};
+use crate::settings::{MAX_AGE, Settings, ShownPath, SocketSettings, SourceSettings};
 use crate::source::Source;
 use crate::source::file::Stamp;
 use crate::source::notice::Notices;
@@ -34,6 +36,9 @@ pub(super) struct Layout {
     pub(super) policy: Policy,
     pub(super) audit: Option<AuditConfig>,
     pub(super) ops: Option<Listen>,
+    /// The last-known-good snapshot.
+    pub(super) snapshot: Option<SnapshotConfig>,
+    schema_hash: [u8; 32],
     /// The settings file, as the user wrote it.
     pub(super) settings: Option<String>,
     /// The files that say all this, as they were when they were read.
@@ -77,14 +82,15 @@ impl Layout {
         let Sources { all, passed_over, env_files, .. } = assemble::build(&ground, request, Some(hub), &kept);
         let deliveries = deliveries(&ground)?;
         let read = ground.files.iter().map(|(file, _)| file).chain(&env_files);
-        overwrites_nothing(&deliveries, read)?;
+        overwrites_nothing(&deliveries, ground.settings.snapshot.as_ref(), read)?;
         let (policy, policy_file) = load_policy(&ground, Uid::effective().as_raw(), style)?;
         let label = ground.opened.label().map(str::to_owned);
-        let Ground { mut files, schema, environment, service, settings, process, .. } = ground;
+        let Ground { mut files, schema, schema_hash, environment, service, settings, process, .. } = ground;
         files.extend(policy_file);
         let planned = |(source, said): &(Arc<dyn Source>, Option<SourceSettings>)| Planned {
             source: Arc::clone(source),
             kind: said.as_ref().map_or("dotenv", |said| said.kind.name()),
+            identity: said.as_ref().map_or_else(|| "env-file".into(), |said| said.kind.identity().into()),
             max_age: said.as_ref().map_or(MAX_AGE, |said| said.max_age),
         };
         let plan = Plan {
@@ -96,8 +102,21 @@ impl Layout {
             passed_over,
             debounce: settings.debounce,
         };
-        let (socket, audit, ops) = (settings.socket, settings.audit, settings.ops);
-        Ok(Self { plan, said: all, deliveries, socket, policy, audit, ops, settings: label, files, known })
+        let Settings { socket, audit, ops, snapshot, .. } = settings;
+        Ok(Self {
+            plan,
+            said: all,
+            deliveries,
+            socket,
+            policy,
+            audit,
+            ops,
+            snapshot,
+            schema_hash,
+            settings: label,
+            files,
+            known,
+        })
     }
 
     /// Refuses to run for nothing.
@@ -109,6 +128,25 @@ impl Layout {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses a key of the snapshot that others could use: what it seals is all
+    /// that the sources give. One that is not there is told when it is needed.
+    pub(super) fn judge_snapshot_key(&self) -> Result<(), Failure> {
+        let Some(config) = &self.snapshot else { return Ok(()) };
+        judge_key(config).map_err(|trouble| Failure::new(exit::REFUSED, trouble.message, Some(trouble.help)))
+    }
+
+    /// By what its keeper is to keep it; `instance` names the daemon.
+    pub(super) fn terms(&self, instance: &str) -> Option<Terms> {
+        let about = About {
+            schema: self.plan.schema.name.to_string(),
+            schema_hash: self.schema_hash,
+            environment: self.plan.environment.clone(),
+            service: self.plan.service.clone().unwrap_or_default(),
+            instance: instance.to_owned(),
+        };
+        Some(Terms { config: self.snapshot.clone()?, about })
     }
 
     /// The audit log: that of `present`, where its path is the same. One file has
@@ -187,11 +225,12 @@ impl Layout {
     }
 }
 
-/// Refuses a delivery over what this was read from. The settings judge what they
+/// Refuses a delivery, or the snapshot, over what this was read from. The settings judge what they
 /// name themselves; they do not know what the caller names, nor which schema was
 /// found.
 fn overwrites_nothing<'a>(
     deliveries: &[Granted],
+    snapshot: Option<&SnapshotConfig>,
     read: impl Iterator<Item = &'a ShownPath>,
 ) -> Result<(), Failure> {
     for file in read {
@@ -201,6 +240,15 @@ fn overwrites_nothing<'a>(
                 return Err(Failure::usage(
                     format!("delivery `{}` would be written over {}, which is read", config.name, file.label),
                     "choose another `path` for it",
+                ));
+            }
+        }
+        for (field, path) in snapshot.iter().flat_map(|own| [("path", &own.path), ("high_water", &own.mark)])
+        {
+            if path.canonicalize().is_ok_and(|path| path == place) {
+                return Err(Failure::usage(
+                    format!("the snapshot would be written over {}, which is read", file.label),
+                    format!("choose another `{field}` in [snapshot]"),
                 ));
             }
         }

@@ -9,6 +9,7 @@
 
 mod crew;
 mod face;
+mod last_good;
 mod layout;
 mod reload;
 mod roster;
@@ -37,6 +38,7 @@ use crate::source::notice::Notices;
 use crate::telemetry::{Event, Listener, Telemetry};
 use crew::{Crew, Pulse};
 use face::Face;
+use last_good::Keeper;
 use layout::Layout;
 use reload::{Attempt, Loaded, WatchedFiles};
 use systemd::Systemd;
@@ -78,6 +80,7 @@ pub fn run(start: Start) -> Result<u8, Failure> {
         let hub = Notices::new();
         let layout = Layout::read(&start.request, start.style, &hub, None)?;
         layout.judge_purpose()?;
+        layout.judge_snapshot_key()?;
         Ok(Daemon::begin(start, hub, layout)?.live(signals).await)
     });
     // A name server or a disk that does not answer holds a thread, and must not
@@ -106,6 +109,9 @@ struct Daemon {
     hub: Arc<Notices>,
     layout: Arc<Layout>,
     broker: Arc<Broker>,
+    keeper: Arc<Keeper>,
+    /// The name of its versions.
+    instance: Arc<str>,
     face: Arc<Face>,
     crew: Crew,
     pulse: Arc<Pulse>,
@@ -136,16 +142,20 @@ impl Daemon {
         });
         let audit = layout.open_audit(None, &listener)?;
         let bound = layout.bind(None)?;
-        let (broker, intake) = Broker::new(layout.plan.clone(), instance(), Arc::clone(&listener));
+        let instance = instance();
+        let (broker, intake) = Broker::new(layout.plan.clone(), Arc::clone(&instance), Arc::clone(&listener));
+        let terms = layout.terms(&instance);
+        let keeper = Arc::new(Keeper::new(Arc::clone(&broker), Arc::clone(&listener), terms));
         let rules = Rules::new(layout.policy.clone(), audit);
-        let face = Arc::new(Face::new(Arc::clone(&broker), rules, telemetry));
+        let face = Arc::new(Face::new(Arc::clone(&broker), Arc::clone(&keeper), rules, telemetry));
         let mut crew = Crew::new(listener, helper.clone());
         let (_, at_once) = watch::channel(true);
         crew.staff(&layout, bound, &face, &at_once);
-        crew.broker(Arc::clone(&broker), intake);
+        let recalled = crew.keeper(Arc::clone(&keeper));
+        crew.broker(Arc::clone(&broker), intake, recalled);
         let layout = Arc::new(layout);
         let systemd = Systemd::from_environment();
-        Ok(Self { request, style, hub, layout, broker, face, crew, pulse, helper, systemd })
+        Ok(Self { request, style, hub, layout, broker, keeper, instance, face, crew, pulse, helper, systemd })
     }
 
     /// Works until told to end, or until a part of it ends unasked.
@@ -203,6 +213,8 @@ impl Daemon {
                     layout: Arc::clone(&self.layout),
                     face: Arc::clone(&self.face),
                     broker: Arc::clone(&self.broker),
+                    keeper: Arc::clone(&self.keeper),
+                    instance: Arc::clone(&self.instance),
                     roster: self.crew.roster(),
                     listener: Arc::clone(&self.pulse) as _,
                 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use super::face::Face;
+use super::last_good::Keeper;
 use super::layout::{BoundAll, Layout};
 use super::roster::Roster;
 use crate::access::Audit;
@@ -25,6 +26,8 @@ pub(super) struct Loaded {
     pub(super) layout: Arc<Layout>,
     pub(super) face: Arc<Face>,
     pub(super) broker: Arc<Broker>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) instance: Arc<str>,
     pub(super) roster: Roster,
     pub(super) listener: Arc<dyn Listener>,
 }
@@ -48,7 +51,7 @@ pub(super) enum Attempt {
 
 /// Tries to put what the files say now in the place of what is in force.
 pub(super) async fn attempt(request: Request, style: Style, hub: Arc<Notices>, loaded: Loaded) -> Attempt {
-    let Loaded { layout: present, face, broker, roster, listener } = loaded;
+    let Loaded { layout: present, face, broker, keeper, instance, roster, listener } = loaded;
     let old = face.audit();
     let read = {
         let (present, old) = (Arc::clone(&present), old.clone());
@@ -58,6 +61,7 @@ pub(super) async fn attempt(request: Request, style: Style, hub: Arc<Notices>, l
             let layout = Layout::read(&request, style, &hub, Some(&present))?;
             // Addresses first: what cannot be bound must change nothing.
             layout.judge_purpose()?;
+            layout.judge_snapshot_key()?;
             let bound = layout.bind(Some(&present))?;
             let new = layout.open_audit(Some((&present, old)), &listener)?;
             Ok::<_, Failure>((layout, bound, new))
@@ -73,12 +77,15 @@ pub(super) async fn attempt(request: Request, style: Style, hub: Arc<Notices>, l
     // gets nothing that it gives.
     let (policy, audit) = (layout.policy.clone(), new.clone());
     let deliveries = layout.deliveries.clone();
+    let terms = layout.terms(&instance);
     let before = move || {
         roster.dismiss(&deliveries);
         if let Some(audit) = &audit {
             audit.hold();
         }
         face.rule_by(policy, audit);
+        // Before the generation that it says what of.
+        keeper.follow(terms);
     };
     match broker.reload(layout.plan.clone(), before).await {
         Ok(ended) => {

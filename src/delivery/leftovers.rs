@@ -66,7 +66,7 @@ fn random() -> Result<u64, Errno> {
 
 /// Takes what was just created for oneself, for as long as it is open. False if a
 /// sweeper was faster: then another must be made.
-pub(super) fn claim(made: &File) -> std::io::Result<bool> {
+pub(crate) fn claim(made: &File) -> std::io::Result<bool> {
     match made.try_lock() {
         Err(TryLockError::WouldBlock) => Ok(false),
         // A file system without locks is written to without them: nobody sweeps there.
@@ -76,7 +76,7 @@ pub(super) fn claim(made: &File) -> std::io::Result<bool> {
 }
 
 /// Whether nobody writes what was found: it is then ours to remove.
-pub(super) fn is_abandoned(found: &File) -> bool {
+pub(crate) fn is_abandoned(found: &File) -> bool {
     found.try_lock().is_ok()
 }
 

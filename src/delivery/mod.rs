@@ -14,7 +14,7 @@ pub mod env_file;
 pub mod file;
 mod folder;
 pub mod hook;
-mod leftovers;
+pub(crate) mod leftovers;
 mod rights;
 mod write_error;
 

@@ -67,7 +67,7 @@ pub enum WriteError {
         reason: Errno,
     },
     /// Somebody else wrote it since it was read.
-    #[error("{path} changed while it was being mended")]
+    #[error("{path} changed meanwhile: it is left as it is now")]
     Changed {
         /// The target.
         path: PathBuf,

@@ -79,7 +79,8 @@ impl<'a> Discretion<'a> {
     /// is one, whatever a schema calls it: a change of the schema must not print what
     /// only CI's login can read.
     pub fn hides(&self, entry: &Entry) -> bool {
-        if self.total || matches!(entry.origin.location, Location::Field { .. }) {
+        // It is one wherever it is known from.
+        if self.total || matches!(entry.origin.location.itself(), Location::Field { .. }) {
             return true;
         }
         let made_from = |key: &Key| self.schema.var(key).is_none_or(|var| var.secret);
@@ -89,4 +90,45 @@ impl<'a> Discretion<'a> {
 
 fn is_secret_name(schema: &Schema, key: &Key) -> bool {
     schema.var(key).or_else(|| schema.replacement(key)).is_some_and(|var| var.secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::key::SourceName;
+    use crate::model::layer::{Layer, Offer};
+    use crate::model::origin::Origin;
+    use crate::model::resolve::resolve;
+    use crate::model::schema::parse::parse;
+    use crate::model::secret::SecretValue;
+
+    #[test]
+    fn what_a_server_of_secrets_stores_is_hidden_wherever_it_is_known_from() {
+        let schema = "schema_version = 1\nname = \"t\"\n\
+            environments = { variable = \"APP_ENV\", names = [\"production\"] }\n\
+            [var.APP_ENV]\ntype = \"string\"\nrequired = false\n[var.A]\ntype = \"string\"\n";
+        let schema = parse("s.toml", schema).unwrap().schema;
+        let field = Location::Field { of: "vault:secret/x".into(), name: "A".into(), revision: None };
+        let file = Location::File { path: ".env".into(), at: None };
+        for (location, hidden) in [
+            (field.clone(), true),
+            (field.from_snapshot(), true),
+            (file.clone(), false),
+            (file.from_snapshot(), false),
+        ] {
+            let (source, key) = (SourceName::new("s"), Key::new("A").unwrap());
+            let origin = Origin { source: source.clone(), location, revision: None, modified: None };
+            let value = SecretValue::from("plain").into();
+            let offers = vec![Offer { key: key.clone(), value, origin, excerpt: None }];
+            let layer = Layer { source, places: Vec::new(), offers, remarks: Vec::new() };
+            let resolution = resolve([&layer], &|_| None);
+            let entry = resolution.variables[&key].winner.as_ref().unwrap();
+            assert_eq!(
+                Discretion::new(&schema, &resolution).hides(entry),
+                hidden,
+                "{}",
+                entry.origin.location
+            );
+        }
+    }
 }

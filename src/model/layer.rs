@@ -24,6 +24,14 @@ pub struct Layer {
     pub remarks: Vec<Remark>,
 }
 
+impl Layer {
+    /// The places of values that are known from the last-known-good snapshot only.
+    pub fn places_from_snapshot(&self) -> impl Iterator<Item = &Arc<str>> {
+        let locations = self.offers.iter().map(|offer| &offer.origin.location);
+        locations.filter(|location| location.is_from_snapshot()).filter_map(|location| location.place())
+    }
+}
+
 /// One place that a source read: a file, or the environment.
 #[derive(Debug, Clone)]
 pub struct Place {

@@ -3,6 +3,7 @@
 
 pub mod discretion;
 pub mod finding;
+pub mod kept;
 pub mod key;
 pub mod layer;
 pub mod origin;

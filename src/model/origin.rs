@@ -40,6 +40,9 @@ pub enum Location {
         /// The server's revision, where it has one.
         revision: Option<Box<str>>,
     },
+    /// A place that could not be asked: what was there is known from the
+    /// last-known-good snapshot.
+    Snapshot(Box<Location>),
 }
 
 impl Location {
@@ -47,7 +50,7 @@ impl Location {
     pub fn path(&self) -> Option<&str> {
         match self {
             Self::File { path, .. } => Some(path),
-            Self::Named(_) | Self::Field { .. } => None,
+            Self::Named(_) | Self::Field { .. } | Self::Snapshot(_) => None,
         }
     }
 
@@ -58,14 +61,46 @@ impl Location {
             Self::File { path, .. } => Some(path),
             Self::Field { of, .. } => Some(of),
             Self::Named(_) => None,
+            Self::Snapshot(of) => of.place(),
         }
+    }
+
+    /// The same place, known from the last-known-good snapshot only.
+    #[must_use]
+    pub fn from_snapshot(self) -> Self {
+        match self {
+            Self::Snapshot(_) => self,
+            place => Self::Snapshot(Box::new(place)),
+        }
+    }
+
+    /// The place itself, wherever it is known from.
+    #[must_use]
+    pub fn into_itself(self) -> Self {
+        match self {
+            Self::Snapshot(of) => of.into_itself(),
+            place => place,
+        }
+    }
+
+    /// The same, to look at.
+    pub fn itself(&self) -> &Self {
+        match self {
+            Self::Snapshot(of) => of.itself(),
+            place => place,
+        }
+    }
+
+    /// Whether it is known from the last-known-good snapshot only.
+    pub fn is_from_snapshot(&self) -> bool {
+        matches!(self, Self::Snapshot(_))
     }
 
     /// The place inside the file, where there is one.
     pub fn span(&self) -> Option<Span> {
         match self {
             Self::File { at, .. } => *at,
-            Self::Named(_) | Self::Field { .. } => None,
+            Self::Named(_) | Self::Field { .. } | Self::Snapshot(_) => None,
         }
     }
 }
@@ -79,6 +114,7 @@ impl fmt::Display for Location {
             Self::Named(text) => f.write_str(text),
             Self::Field { of, name, revision: Some(revision) } => write!(f, "{of}#{name}@{revision}"),
             Self::Field { of, name, revision: None } => write!(f, "{of}#{name}"),
+            Self::Snapshot(of) => write!(f, "snapshot:{of}"),
         }
     }
 }

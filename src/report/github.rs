@@ -45,7 +45,8 @@ fn command(out: &mut String, report: &Report<'_>, finding: &Finding) {
     }
     let mut words = in_words(finding);
     // An annotation stands at a file; what is of none says itself where it is.
-    if let Some(Location::Field { .. }) = finding.origin.as_ref().map(|origin| &origin.location) {
+    let place = finding.origin.as_ref().map(|origin| &origin.location);
+    if let Some(Location::Field { .. } | Location::Snapshot(_)) = place {
         let place = place_of(finding).unwrap_or_default();
         words = format!("{}: {words}", visible(&place));
     }

@@ -178,6 +178,7 @@ fn place_of(finding: &Finding) -> Option<String> {
 fn place_in_words(location: &Location) -> String {
     match location {
         Location::File { path, at: Some(at) } if column_of(*at).is_none() => format!("{path}:{}", at.line),
+        Location::Snapshot(of) => format!("snapshot:{}", place_in_words(of)),
         other => other.to_string(),
     }
 }

@@ -133,7 +133,7 @@ fn location(report: &Report<'_>, finding: &Finding) -> sarif::Location {
 
 /// `env:JWT_SECRET` for a place that is no file, else the variable.
 fn logical_name(finding: &Finding) -> Option<String> {
-    match finding.origin.as_ref().map(|origin| &origin.location) {
+    match finding.origin.as_ref().map(|origin| origin.location.itself()) {
         Some(Location::Named(name)) => Some(visible(name).into_owned()),
         // Without the revision: a new version of a secret makes no new finding.
         Some(Location::Field { of, name, .. }) => Some(visible(&format!("{of}#{name}")).into_owned()),

@@ -8,9 +8,10 @@ use annotate_snippets::renderer::{AnsiColor, Effects, Style as Paint};
 
 use super::doctor::{BAD, DOUBTFUL, GOOD, STRONG};
 use super::{Style, hang, plural, to_json, visible};
+use crate::model::finding::Code;
 use crate::status::{
-    ConsumerStatus, DeliveryStatus, FindingStatus, Health, KeysInUse, SourceStatus, Status, VariableState,
-    VariableStatus,
+    ConsumerStatus, DeliveryStatus, FindingStatus, Health, KeysInUse, SnapshotStatus, SourceStatus, Status,
+    VariableState, VariableStatus,
 };
 
 const QUIET: Paint = AnsiColor::BrightBlack.on_default();
@@ -71,18 +72,29 @@ pub(crate) fn troubles(status: &Status) -> Vec<Trouble<'_>> {
             Some(seconds) => format!("last confirmed {} ago", age(seconds)),
             None => "never read yet".into(),
         };
-        let (title, meaning) = match source.health {
-            Health::Down if source.age_seconds.is_none() => {
+        let stands_in = source
+            .snapshot_age_seconds
+            .map(|_| format!("{confirmed}; the last-known-good snapshot stands in for it"));
+        let (title, meaning) = match (source.health, stands_in) {
+            (Health::Waiting, Some(stands_in)) => {
+                (format!("source {} does not answer", source.name), stands_in)
+            }
+            (Health::Down, Some(stands_in)) => (format!("source {} is down", source.name), stands_in),
+            (Health::Stale, Some(stands_in)) => (
+                format!("source {} is stale", source.name),
+                format!("{stands_in}; it may be {} old", age(source.max_age_seconds)),
+            ),
+            (Health::Down, None) if source.age_seconds.is_none() => {
                 (format!("source {} is down", source.name), confirmed)
             }
-            Health::Down => {
+            (Health::Down, None) => {
                 (format!("source {} is down", source.name), format!("{confirmed}; what it gave before holds"))
             }
-            Health::Stale => (
+            (Health::Stale, None) => (
                 format!("source {} is stale", source.name),
                 format!("{confirmed}; it may be {} old", age(source.max_age_seconds)),
             ),
-            Health::Up | Health::Waiting => continue,
+            (Health::Up | Health::Waiting, _) => continue,
         };
         add(Weight::Error, title, meaning, source.faults.iter().collect());
     }
@@ -114,6 +126,10 @@ pub(crate) fn troubles(status: &Status) -> Vec<Trouble<'_>> {
             Vec::new(),
         );
     }
+    if let Some(failure) = status.snapshot.as_ref().and_then(|snapshot| snapshot.failure.as_ref()) {
+        let means = "at the next start there may be nothing to stand in for a source";
+        add(Weight::Error, "the last-known-good snapshot failed".into(), means.into(), vec![failure]);
+    }
     let named = |state: VariableState| -> Vec<&str> {
         let such = status.variables.iter().filter(|variable| variable.state == state);
         such.map(|variable| variable.key.as_str()).collect()
@@ -131,7 +147,11 @@ pub(crate) fn troubles(status: &Status) -> Vec<Trouble<'_>> {
     }
     // What a source says of itself stands there.
     let of_sources = || status.sources.iter().flat_map(|source| &source.faults);
-    let is_of_source = |finding: &&FindingStatus| of_sources().any(|fault| fault == *finding);
+    let is_stand_in = |finding: &FindingStatus| {
+        finding.severity == "warning" && finding.code.as_deref() == Some(Code::SourceUnreachable.as_str())
+    };
+    let is_of_source =
+        |finding: &&FindingStatus| of_sources().any(|fault| fault == *finding) || is_stand_in(finding);
     let (errors, warnings): (Vec<_>, Vec<_>) = status
         .findings
         .iter()
@@ -146,6 +166,49 @@ pub(crate) fn troubles(status: &Status) -> Vec<Trouble<'_>> {
     }
     all.sort_by_key(|trouble| trouble.weight);
     all
+}
+
+/// For how many sources the last-known-good snapshot stands in, and how old it is, as
+/// a sentence; with names only where they may be told.
+pub(crate) fn stand_ins(status: &Status, names: bool) -> Option<String> {
+    let standing = status.sources.iter().filter(|source| source.snapshot_age_seconds.is_some());
+    let list: Vec<&str> = standing.clone().map(|source| source.name.as_str()).collect();
+    let oldest = standing.filter_map(|source| source.snapshot_age_seconds).max()?;
+    let number = plural(list.len(), "source");
+    let names = if names { format!(" ({})", list.join(", ")) } else { String::new() };
+    Some(format!("the last-known-good snapshot stands in for {number}{names}, {} old", age(oldest)))
+}
+
+/// The last-known-good snapshot in a line, after its path.
+pub(crate) fn snapshot_facts(snapshot: &SnapshotStatus) -> String {
+    let mut facts = match (snapshot.generation, snapshot.age_seconds) {
+        (Some(_), Some(seconds)) => format!("{} old", age(seconds)),
+        (Some(_), None) => "written".to_owned(),
+        (None, _) => "none written yet".to_owned(),
+    };
+    facts.push_str(&format!(", used up to {}", age(snapshot.max_age_seconds)));
+    if !snapshot.stands_in.is_empty() {
+        facts.push_str(&format!(" · stands in for {}", snapshot.stands_in.join(", ")));
+    }
+    if let Some(failure) = &snapshot.failure {
+        facts.push_str(&format!(" · failed: {}", failure.message));
+    }
+    if let Some(why) = &snapshot.unguarded {
+        facts.push_str(&format!(" · an older one put in its place would not be noticed: {why}"));
+    }
+    facts
+}
+
+/// Since when a source was not confirmed, in words.
+pub(crate) fn confirmed(source: &SourceStatus) -> String {
+    match (source.snapshot_age_seconds, source.faults.first(), source.age_seconds) {
+        (Some(seconds), Some(fault), _) => {
+            format!("snapshot, {} old (cannot be read: {})", age(seconds), fault.message)
+        }
+        (Some(seconds), None, _) => format!("snapshot, {} old (does not answer)", age(seconds)),
+        (None, _, Some(seconds)) => format!("seen {} ago", age(seconds)),
+        (None, _, None) => "not read yet".into(),
+    }
 }
 
 /// Why it is not ready, a sentence each; with names only where they may be told.
@@ -313,6 +376,11 @@ impl Page {
             );
             hang(&mut out, ("", 0), &third, self.style.width, |line| self.paint(QUIET, line));
         }
+        if let Some(snapshot) = &status.snapshot {
+            let line =
+                visible(&format!("snapshot {} · {}", snapshot.path, snapshot_facts(snapshot))).into_owned();
+            hang(&mut out, ("", 0), &line, self.style.width, |line| self.paint(QUIET, line));
+        }
         out
     }
 
@@ -384,10 +452,6 @@ impl Page {
         let name = widest(sources.iter().map(|source| source.name.as_str()));
         let kind = widest(sources.iter().map(|source| source.kind.as_str()));
         for source in sources {
-            let confirmed = match source.age_seconds {
-                Some(seconds) => format!("seen {} ago", age(seconds)),
-                None => "not read yet".into(),
-            };
             let next = source.leases.iter().filter_map(|lease| lease.ttl_seconds).min();
             let leases = match (source.leases.len(), next) {
                 (0, _) => String::new(),
@@ -395,14 +459,16 @@ impl Page {
                 (1, Some(seconds)) => format!(", lease {}", age(seconds)),
                 (count, Some(seconds)) => format!(", {count} leases, next {}", age(seconds)),
             };
-            let rest = format!("{}, {confirmed}{leases}", plural(source.offers, "variable"));
-            let line = format!(
-                "  {}  {:name$}  {}  {rest}",
+            let variables = plural(source.offers, "variable");
+            let rest = format!("{variables}, {}{leases}", confirmed(source));
+            let head = format!(
+                "  {}  {:name$}  {}  ",
                 self.state(health_word(source.health)),
                 visible(&source.name),
                 self.paint(FAINT, &format!("{:kind$}", visible(&source.kind))),
             );
-            out.push_str(&format!("{line}\n"));
+            let columns = 2 + STATE + 2 + name + 2 + kind + 2;
+            hang(out, (&head, columns), &visible(&rest), self.style.width, str::to_owned);
         }
     }
 

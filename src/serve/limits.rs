@@ -71,7 +71,7 @@ mod tests {
         // In every tenth of that time there are about a tenth of them.
         let after = |part: u32| usual.first + usual.first / 40 * part;
         for tenth in 0..10 {
-            let count = ends.iter().filter(|end| (after(tenth)..after(tenth + 1)).contains(end)).count();
+            let count = ends.iter().filter(|end| (after(tenth)..after(tenth + 1)).contains(*end)).count();
             assert!((90..=115).contains(&count), "{count} in tenth {tenth}");
         }
     }

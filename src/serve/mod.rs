@@ -31,8 +31,9 @@ use async_trait::async_trait;
 
 use crate::model::key::Key;
 use crate::model::schema::Schema;
+use crate::model::validate::Delivered;
 use crate::rotation::consumers::{Acknowledgement, NotTaken};
-use crate::status::{Explanation, FindingStatus, Status};
+use crate::status::{Explanation, FindingStatus, Provenance, Status};
 
 /// What is answered for: the daemon, as far as it may be seen from outside.
 #[async_trait]
@@ -52,9 +53,12 @@ pub trait Subject: Send + Sync {
     /// [`NotTaken`].
     fn acknowledge(&self, consumer: &str, uid: u32, said: Acknowledgement) -> Result<(), NotTaken>;
 
-    /// Seconds since a value was written, where its source tells; else since this
-    /// daemon first saw it.
-    fn age(&self, key: &Key) -> Option<u64>;
+    /// Where a value that was published comes from.
+    fn provenance(&self, delivered: &Delivered) -> Provenance;
+
+    /// Seconds since the oldest of these values was confirmed, of those that are known
+    /// from the last-known-good snapshot only; none where none of them is.
+    fn snapshot_age(&self, is_one: &dyn Fn(&Key) -> bool) -> Option<u64>;
 
     /// What program is served.
     fn program(&self) -> Program;

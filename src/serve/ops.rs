@@ -21,7 +21,7 @@ use axum::routing::get;
 use super::Subject;
 use super::page;
 use super::peer::{Peer, peer};
-use crate::report::status::waits_for;
+use crate::report::status::{stand_ins, waits_for};
 use crate::telemetry::{Telemetry, metrics};
 use crate::visible::visible;
 
@@ -72,15 +72,13 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(ops): State<Ops>, request: Request) -> Response {
-    if ops.ready.load(Ordering::Relaxed) {
-        return "ready\n".into_response();
-    }
     let status = ops.subject.status();
-    if status.ready {
-        ops.ready.store(true, Ordering::Relaxed);
-        return "ready\n".into_response();
-    }
     let names = ops.local && is_asked_by_address(&peer(&request), request.headers());
+    if status.ready || ops.ready.load(Ordering::Relaxed) {
+        ops.ready.store(true, Ordering::Relaxed);
+        let detail = stand_ins(&status, names).map(|words| format!("{}\n", visible(&words)));
+        return format!("ready\n{}", detail.unwrap_or_default()).into_response();
+    }
     let mut text = String::from("not ready\n");
     for reason in waits_for(&status, names) {
         text.push_str(&visible(&reason));

@@ -8,8 +8,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::report::plural;
 use crate::report::status::{
-    Trouble, Weight, age, consumer_word, delivery_word, health_word, keys_in_use, moment, state_word,
-    troubles, waits_for,
+    Trouble, Weight, age, consumer_word, delivery_word, health_word, keys_in_use, moment, snapshot_facts,
+    state_word, troubles, waits_for,
 };
 use crate::status::{
     ConsumerStatus, DeliveryStatus, FindingStatus, Health, SourceStatus, Status, VariableState,
@@ -120,7 +120,7 @@ pub fn html(status: &Status, nonce: &str, rests: bool) -> Markup {
                             @for trouble in &troubles { (attention(trouble)) }
                         }
                     }
-                    (sources(&status.sources))
+                    (sources(status))
                     @if !status.deliveries.is_empty() { (deliveries(&status.deliveries, status.version.as_deref())) }
                     @if !status.consumers.is_empty() { (consumers(&status.consumers)) }
                     (variables(&status.variables, !status.deliveries.is_empty()))
@@ -275,13 +275,17 @@ fn name(text: &str, more: &Markup) -> Markup {
     html! { th role="rowheader" scope="row" class="name code" { (breaks(text)) (more) } }
 }
 
-fn sources(sources: &[SourceStatus]) -> Markup {
+fn sources(Status { sources, snapshot, .. }: &Status) -> Markup {
     let rows = html! {
         @for source in sources {
             @let confirmed = source.age_seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{} ago", age(seconds)));
+            @let stands_in = source.snapshot_age_seconds.is_some();
             tr role="row" {
                 (name(&source.name, &html! { span.kind { (visible(&source.kind)) } }))
-                (cell("state-cell", "State", &state(Tone::of_source(source.health), health_word(source.health))))
+                (cell("state-cell", "State", &html! {
+                    (state(Tone::of_source(source.health), health_word(source.health)))
+                    @if stands_in { span.kind { "snapshot" } }
+                }))
                 (cell("number", "Confirmed", &html! { (confirmed) }))
                 (cell("number", "May be", &html! { (age(source.max_age_seconds)) " old" }))
                 (cell("number", "Variables", &html! { (source.offers) }))
@@ -302,6 +306,9 @@ fn sources(sources: &[SourceStatus]) -> Markup {
             (heading("sources", "Sources", sources.len()))
             p.aside { "Lowest first: where two offer a variable, the later one wins." }
             (table("sources", "sources", &columns, &rows))
+            @if let Some(snapshot) = snapshot {
+                p.aside.below { "Snapshot " span.code { (breaks(&snapshot.path)) } ": " (prose(&snapshot_facts(snapshot))) "." }
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{Opened, Settings, SettingsError, ShownPath, SourceKind};
 use crate::access::audit::{is_full, names};
 use crate::serve::config::Listen;
 use crate::source::dotenv::four_files;
+use crate::source::key_file::KeyPlace;
 use crate::source::vault::Config;
 use crate::source::vault::config::{Auth, RoleId};
 
@@ -101,7 +102,12 @@ impl Opened {
             paths.into_iter().map(move |path| Read { what: what.clone(), place: resolved(&path) })
         });
         let key = settings.audit.as_ref().map(|audit| named("the audit key", audit.key_file.path.clone()));
-        own.into_iter().chain(schema).chain(policy).chain(key).chain(sources).collect()
+        let snapshot = settings.snapshot.as_ref().and_then(|snapshot| match &snapshot.key {
+            KeyPlace::File(file) | KeyPlace::Passphrase(file) => Some(file.path.clone()),
+            KeyPlace::Credential { name, folder } => Some(folder.as_ref()?.join(name)),
+        });
+        let snapshot = snapshot.map(|path| named("the snapshot's key", path));
+        own.into_iter().chain(schema).chain(policy).chain(key).chain(snapshot).chain(sources).collect()
     }
 }
 
@@ -124,7 +130,11 @@ fn made(settings: &Settings) -> Vec<Made<'_>> {
     // A log has names beside its own.
     let audit = settings.audit.iter().flat_map(|audit| names(&audit.path));
     let audit = audit.map(|path| Made { table: vec!["audit"], field: "path", place: resolved(&path) });
-    deliveries.chain(sockets).chain(audit).collect()
+    let snapshot = settings.snapshot.iter().flat_map(|snapshot| {
+        let places = [("path", &snapshot.path), ("high_water", &snapshot.mark)];
+        places.map(|(field, path)| Made { table: vec!["snapshot"], field, place: resolved(path) })
+    });
+    deliveries.chain(sockets).chain(audit).chain(snapshot).collect()
 }
 
 /// What a source reads of the disk.
@@ -134,6 +144,7 @@ fn paths(kind: &SourceKind, environment: &str) -> Vec<PathBuf> {
         SourceKind::Dotenv { path: Some(path), .. }
         | SourceKind::File { path, .. }
         | SourceKind::Directory { path, .. } => vec![path.path.clone()],
+        SourceKind::Sealed { path, key, .. } => [path.path.clone()].into_iter().chain(key.path()).collect(),
         // Whether the environment is a laptop's, only the schema says: all four.
         SourceKind::Dotenv { path: None, folder, .. } => {
             four_files(environment, true).into_iter().map(|name| folder.path.join(name)).collect()
@@ -156,7 +167,7 @@ fn credentials(config: &Config) -> impl Iterator<Item = &ShownPath> {
 }
 
 /// A path with the links of what exists of it followed.
-fn resolved(path: &Path) -> PathBuf {
+pub(super) fn resolved(path: &Path) -> PathBuf {
     let existing = path.ancestors().find_map(|upper| Some((upper, upper.canonicalize().ok()?)));
     let Some((upper, mut real)) = existing else { return path.to_owned() };
     for component in path.strip_prefix(upper).unwrap_or(Path::new("")).components() {

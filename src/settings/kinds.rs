@@ -30,6 +30,7 @@ pub(super) const SOURCES: Kinds = Kinds {
         ("dotenv", &["path", "optional", "max_age"]),
         ("file", &["path", "notation", "optional", "max_age"]),
         ("directory", &["path", "optional", "max_age"]),
+        ("sealed", &["path", "key_file", "passphrase_file", "credential", "optional", "max_age"]),
         (
             "vault",
             &[
@@ -117,8 +118,8 @@ pub(super) fn subject(path: &[&str]) -> String {
         [section @ ("source" | "delivery"), name, rest @ ..] => {
             format!("`{}` of {section} `{name}`", dotted(rest))
         }
-        [section @ ("socket" | "ops" | "audit" | "debounce")] => format!("[{section}]"),
-        [section @ ("socket" | "ops" | "audit" | "debounce"), rest @ ..] => {
+        [section @ ("socket" | "ops" | "audit" | "snapshot" | "debounce")] => format!("[{section}]"),
+        [section @ ("socket" | "ops" | "audit" | "snapshot" | "debounce"), rest @ ..] => {
             format!("`{}` of [{section}]", dotted(rest))
         }
         _ => format!("`{}`", dotted(path)),
@@ -178,7 +179,12 @@ fn instead(kind: &str, field: &str) -> Option<&'static str> {
         ("vault", "path") => "write `paths = [{ mount = \"secret\", path = \"…\" }]`",
         ("env", "max_age") => "remove it: what a process begins with does not age",
         ("directory", "format") => "remove it: each file holds its value as it is",
-        ("dotenv" | "file" | "directory", "required") => "write `optional = true` if it may be absent",
+        ("dotenv" | "file" | "directory" | "sealed", "required") => {
+            "write `optional = true` if it may be absent"
+        }
+        ("file" | "dotenv", "key_file" | "passphrase_file" | "credential") => {
+            "write `type = \"sealed\"` for what `dlconf seal` wrote"
+        }
         ("database", "mount") => "put it into the path: path = \"database/creds/ROLE\"",
         ("generic", "mount") => "put it into the path: path = \"MOUNT/…\"",
         ("token", "path" | "token_file") => "write `method = \"token-file\"` and `path = \"…\"`",

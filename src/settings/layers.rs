@@ -9,12 +9,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use figment::providers::Env;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::SettingsError;
+use super::raw::KEY_FIELDS;
 use crate::model::origin::{Location, Span};
 use crate::model::schema::toml_reader::Lines;
 
@@ -29,10 +31,10 @@ const PREFIX: &str = "DLCONF_";
 
 /// Tables that this release does not have yet, so that their users get a
 /// better answer than 'unknown field'.
-const LATER: [&str; 3] = ["snapshot", "rotation", "consumer"];
+const LATER: [&str; 2] = ["rotation", "consumer"];
 
 /// Source types that this release does not have yet.
-const LATER_SOURCES: [&str; 2] = ["kubernetes", "sealed"];
+const LATER_SOURCES: [&str; 1] = ["kubernetes"];
 
 /// All layers, not yet merged.
 pub(super) struct Layers {
@@ -50,6 +52,8 @@ struct Variables {
     /// The variables' names, each with its path: `DLCONF_SOURCE__A__PATH` is
     /// `source.a.path`.
     names: Vec<(Vec<String>, String)>,
+    /// `CREDENTIALS_DIRECTORY`: where the service manager put what it gave.
+    credentials: Option<PathBuf>,
 }
 
 struct File {
@@ -165,7 +169,12 @@ impl Variables {
             let path = || rest.to_ascii_lowercase().split("__").map(str::to_owned).collect();
             is_ours.then(|| (path(), name.clone()))
         });
-        Ok(Self { fields: fields.unwrap_or_default(), names: names.collect() })
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
+        Ok(Self {
+            fields: fields.unwrap_or_default(),
+            names: names.collect(),
+            credentials: credentials.map(PathBuf::from),
+        })
     }
 
     /// The variable that sets a field, or one of its fields, or the table that it
@@ -200,6 +209,11 @@ impl Merged<'_> {
     /// Whether a variable gives a field: that is the caller's own word.
     pub(super) fn is_of_the_caller(&self, path: &[&str]) -> bool {
         lookup(&self.layers.variables.fields, path).is_some()
+    }
+
+    /// Where the service manager put the credentials that it gave.
+    pub(super) fn credentials(&self) -> Option<&Path> {
+        self.layers.variables.credentials.as_deref()
     }
 
     /// Where a field is given: by the highest layer that does, a table by the
@@ -276,8 +290,8 @@ impl File {
 }
 
 /// Takes out of the lower layers what a higher one replaces whole: the list of
-/// paths, a login by another method and another reaction to changes, whose fields
-/// mean nothing to the new one.
+/// paths, a login by another method, a key in another sort of place, and another
+/// reaction to changes, whose fields mean nothing to the new one.
 fn replace_whole(stack: &mut [(Giver, Cow<'_, Dict>)]) {
     for at in 1..stack.len() {
         let (lower, upper) = stack.split_at_mut(at);
@@ -298,9 +312,19 @@ fn replace_whole(stack: &mut [(Giver, Cow<'_, Dict>)]) {
             let below = lower.iter().rev().find_map(|(_, dict)| lookup(dict, &method));
             let another =
                 lookup(upper, &method).zip(below).is_some_and(|(new, old)| new.as_str() != old.as_str());
-            let lists = lookup(upper, &["source", name, "paths"]).is_some();
+            let gives = |field: &str| lookup(upper, &["source", name, field]).is_some();
+            let keys = KEY_FIELDS
+                .into_iter()
+                .filter(|_| KEY_FIELDS.into_iter().any(gives))
+                .filter(|key| !gives(key));
+            let replaced: Vec<&str> = another
+                .then_some("auth")
+                .into_iter()
+                .chain(gives("paths").then_some("paths"))
+                .chain(keys)
+                .collect();
             for (_, dict) in &mut *lower {
-                for field in another.then_some("auth").into_iter().chain(lists.then_some("paths")) {
+                for field in &replaced {
                     remove(dict, "source", name, field);
                 }
             }

@@ -3,7 +3,8 @@
 //! Owns: which file is read and how far it is trusted, the layers under and
 //! over it (`layers`: embedded default < file < `[env.NAME]` < `DLCONF_A__B`
 //! variables), which fields there are (`raw`) and for what (`kinds`, `understand`),
-//! the list of sources that follows from it (`sources`, `vault`), and what a
+//! the list of sources that follows from it (`sources`, `vault`, `keys`), by which
+//! name a source is known again (`identity`), and what a
 //! daemon does with what they give (`delivery`, `daemon`), at places that are
 //! nobody else's (`clashes`).
 //! Invariants: no secret value is in settings; an unknown field is an error;
@@ -18,10 +19,13 @@ mod clashes;
 mod daemon;
 mod delivery;
 mod durations;
+mod identity;
+mod keys;
 mod kinds;
 mod layers;
 mod mistakes;
 mod raw;
+mod snapshot;
 mod sources;
 mod table;
 mod understand;
@@ -34,11 +38,13 @@ use std::time::Duration;
 use crate::access::audit::AuditConfig;
 use crate::broker::Debounce;
 use crate::delivery::config::DeliveryConfig;
+use crate::last_good::SnapshotConfig;
 use crate::model::key::SourceName;
 use crate::model::origin::Location;
 use crate::model::schema::toml_reader::nearest;
 use crate::serve::config::{Listen, SocketConfig};
 use crate::source::file::{FileFault, FileText, Stamp, TEXT_LIMIT};
+use crate::source::key_file::KeyPlace;
 use crate::source::structured::Notation;
 use crate::source::vault::Config as VaultConfig;
 
@@ -121,10 +127,23 @@ pub struct Settings {
     pub socket: Option<SocketSettings>,
     /// Where it is recorded who got what.
     pub audit: Option<AuditConfig>,
+    /// Where the last-known-good snapshot is kept.
+    pub snapshot: Option<SnapshotConfig>,
     /// Where the daemon is observed.
     pub ops: Option<Listen>,
     /// How long changes gather.
     pub debounce: Debounce,
+}
+
+impl Settings {
+    /// What opens the sealed file of this path, where a source reads it.
+    pub fn key_of_sealed(&self, path: &Path) -> Option<&KeyPlace> {
+        let wanted = clashes::resolved(path);
+        self.sources.iter().find_map(|source| match &source.kind {
+            SourceKind::Sealed { path, key, .. } if clashes::resolved(&path.path) == wanted => Some(key),
+            _ => None,
+        })
+    }
 }
 
 /// `[socket]`.
@@ -195,6 +214,15 @@ pub enum SourceKind {
         /// Whether it may be absent.
         optional: bool,
     },
+    /// A sealed env file.
+    Sealed {
+        /// The file.
+        path: ShownPath,
+        /// What opens it.
+        key: KeyPlace,
+        /// Whether it may be absent.
+        optional: bool,
+    },
     /// Vault or OpenBao.
     Vault {
         /// What it is told.
@@ -215,6 +243,7 @@ impl SourceKind {
             Self::Dotenv { .. } => "dotenv",
             Self::File { .. } => "file",
             Self::Directory { .. } => "directory",
+            Self::Sealed { .. } => "sealed",
             Self::Vault { .. } => "vault",
             Self::PassedOver => "remote",
         }
@@ -410,6 +439,7 @@ impl Opened {
             deliveries: self.deliveries(&merged, &raw)?,
             socket: self.socket(&merged, &raw)?,
             audit: self.audit(&merged, &raw)?,
+            snapshot: self.snapshot(&merged, &raw)?,
             ops: self.ops(&merged, &raw)?,
             debounce: self.debounce(&merged, &raw)?,
         };

@@ -27,7 +27,11 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) debounce: RawDebounce,
     pub(super) audit: Option<RawAudit>,
+    pub(super) snapshot: Option<RawSnapshot>,
 }
+
+/// The fields that say where a key is; a table has one of them.
+pub(super) const KEY_FIELDS: [&str; 3] = ["key_file", "passphrase_file", "credential"];
 
 /// What a source reads.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -37,13 +41,14 @@ pub(super) enum SourceType {
     Dotenv,
     File,
     Directory,
+    Sealed,
     Vault,
 }
 
 impl SourceType {
     /// Whether it reads files of this machine.
     pub(super) fn is_local(self) -> bool {
-        matches!(self, Self::Dotenv | Self::File | Self::Directory)
+        matches!(self, Self::Dotenv | Self::File | Self::Directory | Self::Sealed)
     }
 }
 
@@ -56,6 +61,9 @@ pub(super) struct RawSource {
     pub(super) path: Option<String>,
     pub(super) notation: Option<String>,
     pub(super) optional: Option<bool>,
+    pub(super) key_file: Option<String>,
+    pub(super) passphrase_file: Option<String>,
+    pub(super) credential: Option<String>,
     pub(super) max_age: Option<String>,
     pub(super) address: Option<String>,
     pub(super) namespace: Option<String>,
@@ -191,6 +199,18 @@ pub(super) struct RawAudit {
     pub(super) required: Option<bool>,
     pub(super) max_size: Option<String>,
     pub(super) keep: Option<u32>,
+}
+
+/// `[snapshot]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSnapshot {
+    pub(super) path: String,
+    pub(super) key_file: Option<String>,
+    pub(super) credential: Option<String>,
+    pub(super) max_age: Option<String>,
+    pub(super) start_grace: Option<String>,
+    pub(super) high_water: Option<String>,
 }
 
 /// `[ops]`.

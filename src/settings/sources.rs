@@ -139,6 +139,13 @@ impl Opened {
             SourceType::Directory => {
                 SourceKind::Directory { path: path.ok_or_else(|| needs_path("directory"))?, optional }
             }
+            SourceType::Sealed => {
+                let table = Table { opened: self, merged, at: &["source", name] };
+                let RawSource { key_file, passphrase_file, credential, .. } = source;
+                let written = [key_file, passphrase_file, credential].map(Option::as_deref);
+                let path = path.ok_or_else(|| needs_path("sealed"))?;
+                SourceKind::Sealed { path, key: table.key_place(written)?, optional }
+            }
         })
     }
 }

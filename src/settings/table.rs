@@ -49,6 +49,11 @@ impl Table<'_> {
         SettingsError::new(format!("{} {clause}", self.named(field)), self.place(field), help)
     }
 
+    /// A mistake of the whole table: what it has not, and what to do.
+    pub(super) fn lacking(&self, clause: &str, help: impl Into<String>) -> SettingsError {
+        SettingsError::new(format!("{} {clause}", subject(self.at)), self.merged.place(self.at), help)
+    }
+
     /// What settings may not do that were merely found.
     pub(super) fn refused(&self, field: &[&str], attempt: &str) -> SettingsError {
         found_only(self.opened.label().unwrap_or(FILE_NAME), attempt, self.place(field))

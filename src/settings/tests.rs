@@ -74,7 +74,10 @@ fn every_mistake_says_what_to_do() {
         "source.a.type = 1",
         "[source.a]",
         "[source.a]\ntype = \"env\"\noptional = \"yes\"",
-        "[source.a]\ntype = \"sealed\"",
+        "[source.a]\ntype = \"kubernetes\"",
+        "[source.a]\ntype = \"sealed\"\nkey_file = 1",
+        "[source.a]\ntype = \"sealed\"\nnotation = \"toml\"",
+        "[source.a]\ntype = \"dotenv\"\nkey_file = \"x\"",
         "[source.a]\ntype = \"vaults\"",
         "[source.a]\ntype = \"env\"\naddress = \"x\"",
         "[source.a]\ntype = \"vault\"\nauth = 1",
@@ -118,4 +121,66 @@ fn every_mistake_says_what_to_do() {
         assert!(!error.help.is_empty() && error.place.is_some(), "{text:?}: {error:?}");
         assert!(!error.message.contains("struct"), "{text:?}: {error}");
     }
+}
+
+/// Where the key of the one sealed source is, in staging.
+fn key_place(text: &str) -> Result<String, SettingsError> {
+    let known = ["staging", "production"].map(Box::from);
+    let settings = opened(text)?.in_environment("staging", &known, Network::Online(&[]))?;
+    let key = settings.key_of_sealed(Path::new("/nowhere/conf/../app.sealed"));
+    Ok(key.map_or_else(String::new, KeyPlace::label))
+}
+
+#[test]
+fn a_sealed_source_has_one_key() {
+    const HEAD: &str = "[source.a]\ntype = \"sealed\"\n";
+    let with = |fields: &str| format!("{HEAD}path = \"app.sealed\"\n{fields}");
+    for (fields, label) in [
+        ("key_file = \"/etc/a.key\"", "/etc/a.key"),
+        ("passphrase_file = \"words\"", "words"),
+        ("credential = \"app.key\"", "credential app.key"),
+        // Another sort of place in a higher layer replaces the lower one.
+        ("key_file = \"a\"\n[env.staging.source.a]\ncredential = \"b\"", "credential b"),
+        ("credential = \"b\"\n[env.staging.source.a]\npassphrase_file = \"c\"", "c"),
+        ("key_file = \"a\"\n[env.production.source.a]\ncredential = \"b\"", "a"),
+    ] {
+        assert_eq!(key_place(&with(fields)).as_deref(), Ok(label), "{fields}");
+    }
+    for (text, says) in [
+        (with(""), "source `a` has no key"),
+        (format!("{HEAD}key_file = \"a\""), "source `a` of type \"sealed\" has no `path`"),
+        (with("key_file = \"\""), "`key_file` of source `a` is empty"),
+        (with("key_file = \"a\"\ncredential = \"b\""), "`credential` of source `a` stands beside `key_file`"),
+        (
+            with("passphrase_file = \"a\"\ncredential = \"b\""),
+            "`credential` of source `a` stands beside `passphrase_file`",
+        ),
+        (with("credential = \"../b\""), "`credential` of source `a` is no name of a credential"),
+        (with("credential = \"/b\""), "is no name of a credential"),
+        (with("credential = \"b/\""), "is no name of a credential"),
+        (with("credential = \"..\""), "is no name of a credential"),
+        (
+            with("key_file = \"a\"\n[env.staging.source.a]\nkey_file = \"b\"\ncredential = \"c\""),
+            "stands beside `key_file`",
+        ),
+        (
+            with("key_file = \"a\"\n[delivery.x]\ntype = \"env-file\"\npath = \"app.sealed\""),
+            "`path` of delivery `x` is what source `a` reads",
+        ),
+        (
+            with("key_file = \"a\"\n[delivery.x]\ntype = \"env-file\"\npath = \"a\""),
+            "`path` of delivery `x` is what source `a` reads",
+        ),
+        (
+            with("passphrase_file = \"k/a\"\n[delivery.x]\ntype = \"directory\"\npath = \"k\""),
+            "`path` of delivery `x` holds what source `a` reads",
+        ),
+    ] {
+        let error = key_place(&text).unwrap_err();
+        assert!(error.message.contains(says), "{text}: {error:?}");
+        assert!(error.place.is_some() && !error.help.is_empty(), "{text}: {error:?}");
+    }
+    let settings = opened(&with("key_file = \"a\"")).unwrap();
+    let settings = settings.in_environment("staging", &["staging".into()], Network::Online(&[])).unwrap();
+    assert_eq!(settings.key_of_sealed(Path::new("/nowhere/other.sealed")), None);
 }

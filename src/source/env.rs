@@ -55,6 +55,10 @@ impl Source for EnvSource {
         self.read(ask.known)
     }
 
+    fn is_own(&self) -> bool {
+        true
+    }
+
     /// It was read once for all: nobody can change what this process was started with.
     async fn vitals(&self) -> Vitals {
         Vitals { confirmed: Some(Instant::now()), lent: Vec::new() }

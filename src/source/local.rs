@@ -41,7 +41,15 @@ impl Local {
         read: impl FnOnce() -> Result<Layer, SourceError>,
     ) -> Result<Layer, SourceError> {
         let begun = Instant::now();
-        let read = read();
+        self.note(begun, read())
+    }
+
+    /// Notes what came of a read that began then.
+    pub(super) fn note(
+        &self,
+        begun: Instant,
+        read: Result<Layer, SourceError>,
+    ) -> Result<Layer, SourceError> {
         self.failed.store(read.is_err(), Ordering::Relaxed);
         let layer = read?;
         *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);

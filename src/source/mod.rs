@@ -6,8 +6,10 @@ pub mod directory;
 pub mod dotenv;
 pub mod env;
 pub mod file;
+pub mod key_file;
 mod local;
 pub mod notice;
+pub mod sealed;
 pub mod structured;
 pub mod vault;
 
@@ -73,6 +75,12 @@ pub trait Source: Send + Sync {
     /// Whether somebody else has to answer: then what is not there may only be
     /// unread, and a deletion is what the other side states.
     fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Whether it is a part of this process, which is there whenever we are: nothing
+    /// is kept of it for another start.
+    fn is_own(&self) -> bool {
         false
     }
 
@@ -182,6 +190,16 @@ impl Fault {
             message: format!("{key} holds a NUL byte, which no environment can carry"),
             help: "store text; base64 carries binary data".into(),
         }
+    }
+
+    /// A sealed file where plain text was expected; none where it is plain.
+    fn sealed(text: &str, path: &Arc<str>) -> Option<Self> {
+        crate::sealed::Container::is_text(text).then(|| Self {
+            kind: FaultKind::Malformed,
+            location: Location::File { path: Arc::clone(path), at: None },
+            message: format!("{path} is sealed, and plain text was expected"),
+            help: "a source with `type = \"sealed\"` reads it; `dlconf edit` changes it".into(),
+        })
     }
 }
 

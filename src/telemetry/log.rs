@@ -248,6 +248,15 @@ impl Line {
                 format!("source {source} can be read again"),
                 json!({ "source": source.as_str() }),
             ),
+            Event::StandsIn { source, age } => Self::new(
+                Warning,
+                "stands-in",
+                format!(
+                    "source {source} was not read yet: the last-known-good snapshot stands in for it, confirmed {}s ago",
+                    age.as_secs()
+                ),
+                json!({ "source": source.as_str(), "age_seconds": age.as_secs() }),
+            ),
             Event::SourceStale { source, words, withheld } => {
                 let held_back = match withheld.as_slice() {
                     [] => String::new(),
@@ -365,6 +374,52 @@ impl Line {
                 "audit-not-rotated",
                 format!("the files of the audit log {log} cannot be exchanged, it is written on: {reason}"),
                 json!({ "log": log, "reason": reason }),
+            ),
+            Event::SnapshotUnusable { path, why, help } => Self::new(
+                Warning,
+                "snapshot-unusable",
+                format!("the last-known-good snapshot {path} is not used: {why} (fix: {help})"),
+                json!({ "path": path, "why": why, "help": help }),
+            ),
+            Event::SnapshotDropped { path, what } => Self::new(
+                Warning,
+                "snapshot-dropped",
+                format!("of the last-known-good snapshot {path} is not used: {what}"),
+                json!({ "path": path, "what": what }),
+            ),
+            Event::SnapshotUnguarded { path, why } => Self::new(
+                Warning,
+                "snapshot-unguarded",
+                format!(
+                    "if somebody put an older one in the place of the last-known-good snapshot {path}, nobody would notice: {why}"
+                ),
+                json!({ "path": path, "why": why }),
+            ),
+            Event::SnapshotWritten { path, generation } => Self::new(
+                Debug,
+                "snapshot-written",
+                format!("the last-known-good snapshot {path} was written: number {generation}"),
+                json!({ "path": path, "generation": generation }),
+            ),
+            Event::SnapshotFailed { path, reason, help, is_news } => Self::new(
+                if *is_news { Error } else { Debug },
+                "snapshot-failed",
+                format!(
+                    "the last-known-good snapshot {path} cannot be written, the old one stays, and it is tried again: {reason} (fix: {help})"
+                ),
+                json!({ "path": path, "reason": reason, "help": help }),
+            ),
+            Event::SnapshotWorks { path } => Self::new(
+                Info,
+                "snapshot-works",
+                format!("the last-known-good snapshot {path} can be written again"),
+                json!({ "path": path }),
+            ),
+            Event::SnapshotEnded { path } => Self::new(
+                Info,
+                "snapshot-ended",
+                format!("no last-known-good snapshot is kept any more; {path} stays as it is, sealed"),
+                json!({ "path": path }),
             ),
             Event::Denied { what, uid, detail } => Self::new(
                 Warning,

@@ -43,6 +43,7 @@ labels! {
     Answer { route: &'static str, status: u16 }
     Listener { listener: &'static str }
     OfKey { key: String }
+    Writing { outcome: &'static str }
     OfPath { path: String }
     Build { version: &'static str, arch: &'static str }
 }
@@ -61,6 +62,7 @@ pub struct Metrics {
     turned_away: Family<Listener, Counter>,
     cut_off: Family<Listener, Counter>,
     connections: Family<Listener, Gauge>,
+    snapshots: Family<Writing, Counter>,
 }
 
 fn histogram() -> Histogram {
@@ -81,6 +83,7 @@ impl Metrics {
             turned_away: Family::default(),
             cut_off: Family::default(),
             connections: Family::default(),
+            snapshots: Family::default(),
         };
         metrics.registered()
     }
@@ -133,6 +136,11 @@ impl Metrics {
             self.cut_off.clone(),
         );
         registry.register("socket_connections", "Connections that are open", self.connections.clone());
+        registry.register(
+            "snapshot_write",
+            "Attempts to write the last-known-good snapshot, by outcome: written or failed",
+            self.snapshots.clone(),
+        );
         let build = Build { version: env!("CARGO_PKG_VERSION"), arch: std::env::consts::ARCH };
         registry.register("build", "This program", Info::new(build));
         self
@@ -178,12 +186,19 @@ impl Metrics {
                 self.requests.get_or_create(&Answer { route, status: *status }).inc();
                 self.request_time.observe(took.as_secs_f64());
             }
+            Event::SnapshotWritten { .. } => {
+                self.snapshots.get_or_create(&Writing { outcome: "written" }).inc();
+            }
+            Event::SnapshotFailed { .. } => {
+                self.snapshots.get_or_create(&Writing { outcome: "failed" }).inc();
+            }
             Event::Started { .. }
             | Event::Ready { .. }
             | Event::Listening { .. }
             | Event::Published { .. }
             | Event::SourceDown { .. }
             | Event::SourceUp { .. }
+            | Event::StandsIn { .. }
             | Event::SourceStale { .. }
             | Event::DeletionHeld { .. }
             | Event::GivenUp { .. }
@@ -194,6 +209,11 @@ impl Metrics {
             | Event::AuditFailed { .. }
             | Event::AuditWorks { .. }
             | Event::AuditMeddled { .. }
+            | Event::SnapshotUnusable { .. }
+            | Event::SnapshotDropped { .. }
+            | Event::SnapshotUnguarded { .. }
+            | Event::SnapshotWorks { .. }
+            | Event::SnapshotEnded { .. }
             | Event::AuditNotRotated { .. }
             | Event::CannotAccept { .. }
             | Event::FewConnections { .. }
@@ -264,6 +284,21 @@ fn present(status: &Status) -> Registry {
             "audit_failing",
             "1 while records cannot be written to the audit log",
             ConstGauge::new(failing),
+        );
+    }
+    if let Some(snapshot) = &status.snapshot {
+        if let Some(seconds) = snapshot.age_seconds {
+            registry.register_with_unit(
+                "snapshot_age",
+                "Since the least recently confirmed source in the last-known-good snapshot was confirmed",
+                Unit::Seconds,
+                ConstGauge::new(whole(seconds)),
+            );
+        }
+        registry.register(
+            "snapshot_in_use",
+            "1 while the last-known-good snapshot stands in for a source",
+            ConstGauge::new(i64::from(!snapshot.stands_in.is_empty())),
         );
     }
     registry.register("config_generation", "The published generation, 0 before the first", generation);

@@ -76,6 +76,9 @@ pub enum Event {
     SourceDown { source: SourceName, faults: Vec<Words>, holds: bool },
     /// A source that was down is up.
     SourceUp { source: SourceName },
+    /// A source was not read since the start, and what the last-known-good snapshot
+    /// holds of it stands in; so long ago it was confirmed.
+    StandsIn { source: SourceName, age: Duration },
     /// A source was not confirmed for longer than it may be (DLC052).
     SourceStale { source: SourceName, words: Words, withheld: Vec<Key> },
     /// A source states that a value is gone, and it is held for the time being.
@@ -101,6 +104,21 @@ pub enum Event {
     AuditFailed { log: String, reason: String, required: bool },
     /// They can be again; so many could not, meanwhile.
     AuditWorks { log: String, unrecorded: u64 },
+    /// The last-known-good snapshot is not used, and why; told at a start.
+    SnapshotUnusable { path: String, why: String, help: String },
+    /// Not all that is in it may be used.
+    SnapshotDropped { path: String, what: String },
+    /// Whether an older one was put in its place could not be noticed.
+    SnapshotUnguarded { path: String, why: String },
+    /// It was written: the sources' present state, or the same confirmed again.
+    SnapshotWritten { path: String, generation: u64 },
+    /// It cannot be written, and is tried again. `is_news`: for another reason than
+    /// the last time.
+    SnapshotFailed { path: String, reason: String, help: String, is_news: bool },
+    /// It can be written again.
+    SnapshotWorks { path: String },
+    /// The settings have none any more; its file stays as it is.
+    SnapshotEnded { path: String },
     /// Somebody else cut, removed or wrote to the audit log's file.
     AuditMeddled { log: String, what: String },
     /// The audit log's file cannot be exchanged for a new one, and is written on.

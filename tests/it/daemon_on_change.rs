@@ -82,7 +82,7 @@ fn holds(path: &Path, text: &str) -> bool {
 #[test]
 fn a_value_that_is_exchanged_while_a_program_runs_is_masked_in_what_it_writes() {
     let folder = Folder::new();
-    let hook = "read=$(cat $DLCONF_PATH)\n: > reading\nwhile ! [ -e go ]; do sleep 0.02; done\n\
+    let hook = "read=$(cat $DLCONF_PATH)\n: > reading\nn=0; while [ $n -lt 1500 ] && ! [ -e go ]; do n=$((n+1)); sleep 0.02; done\n\
                 echo \"$read\"\necho done >> ran\n";
     let daemon = start(&folder, hook);
     until("it reads", || folder.join("reading").exists());
@@ -100,7 +100,10 @@ fn a_value_that_is_exchanged_while_a_program_runs_is_masked_in_what_it_writes() 
 #[test]
 fn no_program_outlives_the_daemon() {
     let folder = Folder::new();
-    let daemon = start(&folder, "trap '' TERM\necho $$ > pid\nwhile :; do sleep 0.1; done\n");
+    let daemon = start(
+        &folder,
+        "trap '' TERM\necho $$ > pid\nn=0; while [ $n -lt 300 ]; do n=$((n+1)); sleep 0.1; done\n",
+    );
     let file = folder.join("pid");
     until("it runs", || holds(&file, "\n"));
     let program = Pid::from_raw(fs::read_to_string(&file).unwrap().trim().parse().unwrap());

@@ -1,6 +1,7 @@
 //! The real daemon with a real OpenBao: what changes there, fails there, is
 //! deleted there, and what becomes of the file that a program reads.
 
+mod last_good;
 mod running;
 
 use std::time::{Duration, Instant};

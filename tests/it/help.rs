@@ -6,7 +6,7 @@ use crate::program::Folder;
 fn completions_are_scripts_of_their_shells() {
     let folder = Folder::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        folder.run(&["completions", shell]).exits(0).says("env-example");
+        folder.run(&["completions", shell]).exits(0).says("env-example").says("to-new-key-file");
     }
     let script = folder.run(&["completions", "bash"]).stdout;
     folder.file("complete.sh", &script);
@@ -18,7 +18,9 @@ fn completions_are_scripts_of_their_shells() {
 #[test]
 fn the_manual_has_every_command() {
     let ran = Folder::new().run(&["man"]).exits(0);
-    for word in [".TH dlconf 1", "names\\-only", "pristine", "\\-\\-schema"] {
+    for word in
+        [".TH dlconf 1", "names\\-only", "pristine", "\\-\\-schema", "dlconf rekey", "to\\-new\\-key\\-file"]
+    {
         assert!(ran.stdout.contains(word), "{word}");
     }
 }

@@ -93,15 +93,15 @@ fn mistakes_have_a_place_and_a_fix() {
             "write `order",
         ),
         (
-            "[source.a]\ntype = \"env\"\n[env.production.source.a]\ntype = \"sealed\"\n",
+            "[source.a]\ntype = \"env\"\n[env.production.source.a]\ntype = \"kubernetes\"\n",
             "dlconf.toml:4:1",
-            "no sources of type \"sealed\" yet",
+            "no sources of type \"kubernetes\" yet",
             "it reads: env",
         ),
         (
-            "[env.production.snapshot]\npath = \"x\"\n",
+            "[env.production.rotation]\npath = \"x\"\n",
             "dlconf.toml:1:17",
-            "no [snapshot] yet",
+            "no [rotation] yet",
             "remove it, or use a release that has it",
         ),
         (
@@ -119,12 +119,12 @@ fn mistakes_have_a_place_and_a_fix() {
         ),
         ("order = []\n[source.a]\ntype = \"env\"\n", "dlconf.toml:2:9", "`a` is declared but", "add \"a\""),
         (
-            "[source.a]\ntype = \"sealed\"\npath = \"x\"\n",
+            "[source.a]\ntype = \"kubernetes\"\npath = \"x\"\n",
             "dlconf.toml:2:1",
-            "no sources of type \"sealed\" yet",
+            "no sources of type \"kubernetes\" yet",
             "",
         ),
-        ("[snapshot]\npath = \"x\"\n", "dlconf.toml:1:2", "no [snapshot] yet", ""),
+        ("[rotation]\npath = \"x\"\n", "dlconf.toml:1:2", "no [rotation] yet", ""),
         (
             "environment = \"staging\"\n[env.prod]\nservice = \"web\"\n",
             "dlconf.toml",
@@ -283,14 +283,14 @@ fn a_mistake_in_a_variable_names_the_variable() {
         "PORT=1\n",
     );
     for (name, value, message) in [
-        ("DLCONF_SOURCE__A__TYPE", "sealed", "no sources of type \"sealed\" yet"),
+        ("DLCONF_SOURCE__A__TYPE", "kubernetes", "no sources of type \"kubernetes\" yet"),
         ("DLCONF_SOURCE__A__TYPE", "dotnev", "unknown type"),
         ("DLCONF_SOURCE__A__PATH", "8080", "put it into"),
         ("DLCONF_SOURCE__A__OPTIONAL", "maybe", "must be true or false"),
         ("DLCONF_SOURCE__A__PTH", "x", "did you mean `path`?"),
         ("DLCONF_SOURCE__B__PATH", "x", "`source.b` needs `type`"),
         ("DLCONF_ORDER__X", "a", "`order` must be a list of names"),
-        ("DLCONF_SNAPSHOT__PATH", "x", "no [snapshot] yet"),
+        ("DLCONF_ROTATION__PATH", "x", "no [rotation] yet"),
     ] {
         let ran = folder.run_with(&["check"], &[(name, value)]).exits(2);
         ran.warns(message).warns(&format!("--> env:{name}\n")).warns("= fix: ").never_says("dlconf.toml:");

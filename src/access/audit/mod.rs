@@ -12,7 +12,6 @@
 
 mod chain;
 mod file;
-mod key;
 mod ledger;
 mod place;
 mod record;
@@ -32,6 +31,7 @@ use super::policy::{Action, RuleId};
 use crate::model::key::Key;
 use crate::model::snapshot::Version;
 use crate::source::file::ShownPath;
+use crate::source::key_file::{self, KeyFileError};
 use crate::status::AuditStatus;
 use crate::telemetry::Listener;
 use chain::ChainKey;
@@ -168,7 +168,7 @@ impl Audit {
     /// be written, another daemon writes it, or its end was not written with this
     /// key.
     pub fn open(config: &AuditConfig, listener: Arc<dyn Listener>) -> Result<Self, AuditError> {
-        let key = key::read(&config.key_file)?;
+        let key = chain_key(&config.key_file)?;
         let mut log = Log::open(config, key.clone())?;
         let begun = log.append(0, std::iter::empty());
         let shown = Arc::new(Shown::new(config.label.clone(), listener, config.required, log.end()));
@@ -206,7 +206,7 @@ impl Audit {
     /// # Errors
     /// [`AuditError`] where the key is another, or cannot be read.
     pub fn with(&self, config: &AuditConfig) -> Result<Self, AuditError> {
-        if !key::read(&config.key_file)?.is(&self.desk.key) {
+        if !chain_key(&config.key_file)?.is(&self.desk.key) {
             return Err(AuditError {
                 message: format!("the key of the audit log {} cannot be exchanged", config.label),
                 help: "name another log for another key: a chain has one key".into(),
@@ -309,8 +309,14 @@ impl Drop for Desk {
 /// # Errors
 /// As [`Audit::open`], where it can be told without writing.
 pub fn examine(config: &AuditConfig) -> Result<Head, AuditError> {
-    let end = file::examine(config, &key::read(&config.key_file)?)?;
+    let end = file::examine(config, &chain_key(&config.key_file)?)?;
     Ok(Head { count: end.seq, code: chain::hex(&end.code), failure: None })
+}
+
+/// Reads the key of the chain.
+fn chain_key(file: &ShownPath) -> Result<ChainKey, AuditError> {
+    let failed = |error: KeyFileError| AuditError { message: error.message, help: error.help };
+    Ok(ChainKey::new(&key_file::read(file, "audit key").map_err(failed)?))
 }
 
 #[cfg(test)]

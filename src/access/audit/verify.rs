@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
-use super::AuditError;
 use super::chain::{Broken, Checker, Code, hex};
 use super::file::LONGEST;
-use super::key;
 use super::place::number;
 use super::record::is_opening;
+use super::{AuditError, chain_key};
 use crate::source::file::ShownPath;
 
 /// So many breaks are told; the rest is counted.
@@ -212,7 +211,7 @@ pub fn parts(path: &Path, label: &str) -> Result<Vec<Part>, (String, io::Error)>
 /// The key's; or a file's, where it cannot be read.
 pub fn verify(parts: Vec<Part>, key_file: &ShownPath, expected: &Expected) -> Result<Verdict, AuditError> {
     let mut reading = Reading {
-        checker: Checker::new(key::read(key_file)?),
+        checker: Checker::new(chain_key(key_file)?),
         expected,
         verdict: Verdict::default(),
         is_first: true,

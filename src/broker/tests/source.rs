@@ -15,7 +15,7 @@ use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Operator, Part, Place, Template, Value};
 use crate::model::origin::{Location, Origin};
 use crate::model::secret::SecretValue;
-use crate::source::{Ask, Fault, FaultKind, Source, SourceError, Vitals};
+use crate::source::{Ask, Fault, FaultKind, Lent, Source, SourceError, Vitals};
 use crate::telemetry::{Event, Listener};
 
 /// `A=1 B=2@place D=3@place#7 C=${A}`: what a source offers, with a place (`s:p`
@@ -79,31 +79,41 @@ enum Holding {
 pub(in crate::broker) struct Fake {
     name: SourceName,
     is_remote: bool,
+    is_own: bool,
     state: Mutex<(Holding, Option<Instant>)>,
     moved: Notify,
     fetches: AtomicUsize,
     /// Whether it is confirmed all the time, as a quiet source is.
     stays_confirmed: Mutex<bool>,
+    /// What it was lent.
+    lent: Mutex<Vec<Lent>>,
 }
 
 impl Fake {
     pub(in crate::broker) fn remote(name: &str, holds: &str) -> Arc<Self> {
-        Self::new(name, holds, true)
+        Arc::new(Self::new(name, holds, true))
     }
 
     pub(in crate::broker) fn local(name: &str, holds: &str) -> Arc<Self> {
-        Self::new(name, holds, false)
+        Arc::new(Self::new(name, holds, false))
     }
 
-    fn new(name: &str, holds: &str, is_remote: bool) -> Arc<Self> {
-        Arc::new(Self {
+    /// A part of this process.
+    pub(in crate::broker) fn own(name: &str, holds: &str) -> Arc<Self> {
+        Arc::new(Self { is_own: true, ..Self::new(name, holds, false) })
+    }
+
+    fn new(name: &str, holds: &str, is_remote: bool) -> Self {
+        Self {
             name: SourceName::new(name),
             is_remote,
+            is_own: false,
             state: Mutex::new((Holding::Whole(holds.to_owned()), None)),
             moved: Notify::new(),
             fetches: AtomicUsize::new(0),
             stays_confirmed: Mutex::new(true),
-        })
+            lent: Mutex::default(),
+        }
     }
 
     fn set(&self, holding: Holding) {
@@ -143,6 +153,12 @@ impl Fake {
     /// It is confirmed again, and has nothing new.
     pub(in crate::broker) fn is_young(&self) {
         *self.stays_confirmed.lock().unwrap() = true;
+    }
+
+    /// It was lent this, for so long.
+    pub(in crate::broker) fn borrows(&self, place: &str, time: Duration) {
+        let lent = Lent { place: place.into(), ends: Some(Instant::now() + time) };
+        self.lent.lock().unwrap().push(lent);
     }
 
     /// How often it was asked.
@@ -189,12 +205,16 @@ impl Source for Fake {
         self.is_remote
     }
 
+    fn is_own(&self) -> bool {
+        self.is_own
+    }
+
     async fn vitals(&self) -> Vitals {
         let mut state = self.state.lock().unwrap();
         if state.1.is_some() && *self.stays_confirmed.lock().unwrap() {
             state.1 = Some(Instant::now());
         }
-        Vitals { confirmed: state.1, lent: Vec::new() }
+        Vitals { confirmed: state.1, lent: self.lent.lock().unwrap().clone() }
     }
 }
 
@@ -226,6 +246,7 @@ impl Listener for Heard {
             }
             Event::SourceDown { source, faults, .. } => format!("down {source} {}", faults.len()),
             Event::SourceUp { source } => format!("up {source}"),
+            Event::StandsIn { source, age } => format!("stands in {source} {}", age.as_secs()),
             Event::SourceStale { source, withheld, .. } => format!("stale {source} [{}]", list(withheld)),
             Event::DeletionHeld { key, until_forgotten, .. } => {
                 format!("held {key} {}", if *until_forgotten { "until forgotten" } else { "for a minute" })

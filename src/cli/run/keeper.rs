@@ -98,11 +98,7 @@ impl Keeper {
             match self.signals.next().await {
                 Heard::Passed(signal) => {
                     self.asked |= asks_for_an_end(signal);
-                    let from_the_keyboard = matches!(
-                        signal,
-                        Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTSTP | Signal::SIGWINCH
-                    );
-                    if !(from_the_keyboard && self.child.is_in_foreground()) {
+                    if !(from_the_keyboard(signal) && self.child.is_in_foreground()) {
                         self.child.pass(signal);
                     }
                 }
@@ -121,6 +117,11 @@ impl Keeper {
 
 fn asks_for_an_end(signal: Signal) -> bool {
     matches!(signal, Signal::SIGTERM | Signal::SIGINT)
+}
+
+/// Whether it is one that a terminal sends to everybody in the foreground.
+pub(in crate::cli) fn from_the_keyboard(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTSTP | Signal::SIGWINCH)
 }
 
 /// Waits until somebody asks for an end who has asked before.
@@ -150,7 +151,7 @@ async fn follow(source: &dyn Source, warn: &dyn Fn(&str)) {
 }
 
 /// What we hear.
-enum Heard {
+pub(in crate::cli) enum Heard {
     /// A signal for the program.
     Passed(Signal),
     /// Something happened to a child.
@@ -158,14 +159,14 @@ enum Heard {
 }
 
 /// The signals we listen to.
-struct Signals {
+pub(in crate::cli) struct Signals {
     /// In the order of [`LISTENED`].
     passed: Vec<(Signal, unix::Signal)>,
     child: unix::Signal,
 }
 
 impl Signals {
-    fn listen() -> io::Result<Self> {
+    pub(in crate::cli) fn listen() -> io::Result<Self> {
         let passed = LISTENED.into_iter().map(|signal| {
             let kind = SignalKind::from_raw(signal as i32);
             unix::signal(kind).map(|stream| (signal, stream))
@@ -176,7 +177,7 @@ impl Signals {
     /// The next one. Of those that came together, the child's comes last: a
     /// signal that was meant to stop or continue it must reach it before we judge
     /// how it is.
-    async fn next(&mut self) -> Heard {
+    pub(in crate::cli) async fn next(&mut self) -> Heard {
         poll_fn(|context| {
             for (signal, stream) in &mut self.passed {
                 if stream.poll_recv(context).is_ready() {

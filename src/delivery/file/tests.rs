@@ -133,7 +133,7 @@ fn what_others_wrote_since_it_was_read_is_not_lost() {
     // Another process appends a line.
     File::options().append(true).open(&path).unwrap().write_all(b"B=1\n").unwrap();
     let error = mend(read.stamp).unwrap_err();
-    assert_eq!(error.to_string(), format!("{} changed while it was being mended", path.display()));
+    assert_eq!(error.to_string(), format!("{} changed meanwhile: it is left as it is now", path.display()));
     assert_eq!(error.help(), "run it again");
     assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nB=1\n");
 

@@ -118,15 +118,16 @@ pub(super) const SOURCE_UNREACHABLE: Explanation = Explanation {
 pub(super) const NOT_PERMITTED: Explanation = Explanation {
     title: "a source does not permit the read",
     weight: Weight::Error,
-    what: "The source is there, but refuses: the file belongs to somebody else, Vault's policy lacks a path, \
-        Kubernetes RBAC lacks a verb. Its variables are not judged rather than called missing, and the exit \
+    what: "The source is there, but refuses: the file belongs to somebody else or is sealed for another key, \
+        Vault's policy lacks a path, Kubernetes RBAC lacks a verb. Its variables are not judged rather than called missing, and the exit \
         code is 3.",
     why: "A revoked right looks like an empty source to a careless reader. Treated as a deletion, a mistake in \
         a policy would take every key out of production.",
     example: "error[DLC051]: reading secret/data/datalens/production needs the capability `read` on\n  `secret/data/datalens/production`, which the policy does not give
   --> vault:secret/datalens/production",
     fix: "Grant the right: `dlconf vault-policy` and `dlconf rbac` print the least that your settings need. \
-        For a file, check its owner and mode, and those of its folders.",
+        For a file, check its owner and mode, and those of its folders. For a sealed file, give the key that \
+        opens it: `dlconf doctor` names it.",
     silence: "It cannot be silenced: remove the source from the settings if it is not meant to be read.",
 };
 
@@ -238,9 +239,9 @@ pub(super) const UNREAD_NAME: Explanation = Explanation {
 pub(super) const WIDE_PERMISSIONS: Explanation = Explanation {
     title: "a file with secrets may be read by others",
     weight: Weight::ErrorOutsideDevelopment,
-    what: "A dotenv, structured, sealed or key file that supplies a secret gives rights to its group or to \
-        everybody. Directories of secrets are not judged: Kubernetes and Docker mount them 0444 inside a \
-        container of its own.",
+    what: "A dotenv, structured or key file that supplies a secret gives rights to its group or to everybody, \
+        or a sealed file lets everybody write it: reading it is no harm. Directories of secrets are not \
+        judged: Kubernetes and Docker mount them 0444 inside a container of its own.",
     why: "Every process of the machine, every user of a shared build host and every backup job reads such a \
         file, and leaves no trace. With write permission they can also change it, and with it the program.",
     example: "$ ls -l .env

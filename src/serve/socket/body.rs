@@ -10,6 +10,7 @@ use axum::response::Response;
 
 use crate::access::Released;
 use crate::model::validate::Delivered;
+use crate::status::Provenance;
 
 /// A JSON text that is being written, or only measured.
 trait Sink {
@@ -135,10 +136,11 @@ pub(super) fn values(released: &Released) -> Response {
     }))
 }
 
-/// `{"key","value","version","origin","age_seconds"}`.
-pub(super) fn value(released: &Released, delivered: &Delivered, age: Option<u64>) -> Response {
-    let (version, origin) = (released.version().to_string(), delivered.origin.location.to_string());
-    let age = age.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
+/// `{"key","value","version","origin","age_seconds","snapshot_age_seconds"}`.
+pub(super) fn value(released: &Released, delivered: &Delivered, from: &Provenance) -> Response {
+    let version = released.version().to_string();
+    let number = |number: Option<u64>| number.map_or_else(|| "null".to_owned(), |number| number.to_string());
+    let (age, snapshot_age) = (number(from.age_seconds), number(from.snapshot_age_seconds));
     json(written(|sink| {
         sink.raw("{\"key\":");
         sink.quoted(delivered.key.as_str());
@@ -147,9 +149,11 @@ pub(super) fn value(released: &Released, delivered: &Delivered, age: Option<u64>
         sink.raw(",\"version\":");
         sink.quoted(&version);
         sink.raw(",\"origin\":");
-        sink.quoted(&origin);
+        sink.quoted(&from.place);
         sink.raw(",\"age_seconds\":");
         sink.raw(&age);
+        sink.raw(",\"snapshot_age_seconds\":");
+        sink.raw(&snapshot_age);
         sink.raw("}");
     }))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::{Request, State};
 use axum::http::header::{ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
@@ -21,6 +21,10 @@ use crate::model::key::Key;
 use crate::model::schema::Var;
 use crate::model::validate::Delivered;
 use crate::serve::Program;
+
+/// Seconds since the oldest value in an answer was confirmed by its source, of those
+/// that are known from the last-known-good snapshot only.
+const SNAPSHOT_AGE: HeaderName = HeaderName::from_static("dlconf-snapshot-age");
 
 /// `GET /v1/config`.
 pub(super) async fn all(
@@ -55,7 +59,7 @@ pub(super) async fn one(
     };
     let keys = BTreeSet::from([key.clone()]);
     let form = |released: &Released| match released.variables() {
-        [delivered] => body::value(released, delivered, api.subject.age(&key)),
+        [delivered] => body::value(released, delivered, &api.subject.provenance(delivered)),
         _ => not_set(&key),
     };
     Ok(give(&api, &caller, &headers, &query, Asked::These(&keys), ("one", None), form).await)
@@ -118,8 +122,9 @@ async fn give(
             Some(tag) => tagged(StatusCode::NOT_MODIFIED.into_response(), &tag),
             None => match gate.release(caller, asked).await {
                 Ok((released, standing)) => {
-                    let answer = form(&released);
+                    let mut answer = form(&released);
                     if answer.status() == StatusCode::OK {
+                        tell_snapshot(api, &released, answer.headers_mut());
                         // It was released by the rules in force, which may be others by now.
                         return tagged(answer, &tag(&gate.view(caller, Action::Read), &standing));
                     }
@@ -134,6 +139,15 @@ async fn give(
             Ok(true) => {}
             Ok(false) | Err(_) => return answer,
         }
+    }
+}
+
+/// Says how old the oldest value is that is known from the last-known-good snapshot
+/// only, where one is.
+fn tell_snapshot(api: &Api, released: &Released, headers: &mut HeaderMap) {
+    let is_one = |key: &Key| released.variables().iter().any(|delivered| delivered.key == *key);
+    if let Some(seconds) = api.subject.snapshot_age(&is_one) {
+        headers.insert(SNAPSHOT_AGE, seconds.into());
     }
 }
 

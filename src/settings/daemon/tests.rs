@@ -198,3 +198,78 @@ fn a_log_has_names_of_its_own() {
     }
     assert!(of("a", &delivery("a.1")).is_ok());
 }
+
+#[test]
+fn a_snapshot_has_terms() {
+    use crate::source::key_file::KeyPlace;
+    let of = |fields: &str| {
+        let text = format!("order = []\n[snapshot]\npath = \"state/s\"\n{fields}");
+        read(&text, Trust::Full).map(|settings| settings.snapshot.unwrap())
+    };
+    let usual = of("key_file = \"key\"").unwrap();
+    assert_eq!((usual.path.as_path(), &*usual.label), (Path::new("/nowhere/state/s"), "state/s"));
+    assert_eq!(
+        (usual.mark.as_path(), &*usual.mark_label),
+        (Path::new("/nowhere/state/s.mark"), "state/s.mark")
+    );
+    assert_eq!((usual.max_age, usual.start_grace), (Duration::from_hours(24), Duration::from_secs(2)));
+    assert!(matches!(usual.key, KeyPlace::File(file) if file.path == Path::new("/nowhere/key")));
+    let other =
+        of("credential = \"k\"\nmax_age = \"1h\"\nstart_grace = \"0s\"\nhigh_water = \"/var/m\"").unwrap();
+    assert_eq!((other.mark.as_path(), other.start_grace), (Path::new("/var/m"), Duration::ZERO));
+    assert!(matches!(other.key, KeyPlace::Credential { name, .. } if name == "k"));
+    for (fields, clause) in [
+        ("", "[snapshot] has no key"),
+        ("key_file = \"key\"\ncredential = \"k\"", "is a second key beside `key_file`"),
+        ("key_file = \"\"", "`key_file` of [snapshot] is empty"),
+        ("credential = \"../k\"", "is no name of a credential"),
+        ("credential = \"..\"", "is no name of a credential"),
+        ("key_file = \"key\"\nmax_age = \"0s\"", "must be a duration longer than 0s"),
+        ("key_file = \"key\"\nstart_grace = \"2\"", "`start_grace` of [snapshot] must be a duration"),
+        ("key_file = \"key\"\nstart_grace = \"61m\"", "must not be longer than 1h"),
+        ("key_file = \"key\"\nhigh_water = \"a/..\"", "ends without a name"),
+        ("key_file = \"key\"\nhigh_water = \"state/s\"", "is the same place as `path` of [snapshot]"),
+        ("key_file = \"state/s\"", "`path` of [snapshot] is the snapshot's key"),
+        ("key_file = \"state/s.mark\"", "`high_water` of [snapshot] is the snapshot's key"),
+    ] {
+        let error = of(fields).unwrap_err();
+        assert!(error.message.contains(clause) && !error.help.is_empty(), "{fields}: {error:?}");
+    }
+}
+
+#[test]
+fn found_settings_keep_their_snapshot_in_their_folder() {
+    for fields in [
+        "path = \"/var/lib/s\"\nkey_file = \"key\"",
+        "path = \"s\"\nkey_file = \"/etc/key\"",
+        "path = \"s\"\nkey_file = \"key\"\nhigh_water = \"../m\"",
+        "path = \"s\"\ncredential = \"key\"",
+    ] {
+        let text = format!("order = []\n[snapshot]\n{fields}");
+        assert!(read(&text, Trust::Full).is_ok(), "{fields}");
+        assert!(read(&text, Trust::Found).unwrap_err().refused, "{fields}");
+    }
+}
+
+#[test]
+fn a_snapshot_has_places_of_its_own() {
+    let of = |more: &str| {
+        let order = if more.contains("source.s") { "[\"s\"]" } else { "[]" };
+        read(&format!("order = {order}\n[snapshot]\npath = \"a\"\nkey_file = \"key\"\n{more}"), Trust::Full)
+    };
+    let delivery = |path: &str| format!("[delivery.app]\ntype = \"env-file\"\npath = \"{path}\"");
+    for (more, words) in [
+        (delivery("a"), "`path` of [snapshot] is the same place as `path` of delivery `app`"),
+        (delivery("a.mark"), "`high_water` of [snapshot] is the same place as `path` of delivery `app`"),
+        (delivery("key"), "`path` of delivery `app` is the snapshot's key"),
+        ("[source.s]\ntype = \"dotenv\"\npath = \"a\"".to_owned(), "what source `s` reads"),
+        (
+            "[audit]\npath = \"a\"\nkey_file = \"audit-key\"".to_owned(),
+            "is the same place as `path` of [audit]",
+        ),
+    ] {
+        let error = of(&more).unwrap_err();
+        assert!(error.message.contains(words), "{more}: {}", error.message);
+    }
+    assert!(of(&delivery("b")).is_ok());
+}

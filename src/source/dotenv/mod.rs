@@ -134,7 +134,7 @@ impl DotenvSource {
 }
 
 /// The fault of a value with a NUL byte. [`parse`] reads it as other readers do.
-fn nul(offer: &Offer) -> Option<Fault> {
+pub(super) fn nul(offer: &Offer) -> Option<Fault> {
     let holds_nul = match &offer.value {
         Value::Literal(value) => value.expose().contains('\0'),
         Value::Template(template) => template_holds_nul(template),

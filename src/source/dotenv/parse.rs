@@ -56,6 +56,9 @@ pub fn parse(
     let mut offers = Vec::new();
     let mut remarks = Capped::new();
     let mut faults = Capped::new();
+    if let Some(fault) = Fault::sealed(text, path) {
+        return Err(vec![fault]);
+    }
     for statement in Scanner::new(text) {
         match statement {
             Statement::Malformed { at, problem } => faults.push(|| (at, (), problem.words())),

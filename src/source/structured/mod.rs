@@ -135,6 +135,9 @@ pub fn read(
     notation: Notation,
     modified: Option<SystemTime>,
 ) -> Result<Vec<Offer>, Vec<Fault>> {
+    if let Some(fault) = Fault::sealed(text, path) {
+        return Err(vec![fault]);
+    }
     let mut leaves = Leaves {
         source,
         path,

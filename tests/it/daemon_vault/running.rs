@@ -78,6 +78,11 @@ impl Setup {
     }
 
     pub(super) fn start(self) -> Daemon {
+        let (child, log) = self.spawn();
+        Daemon { setup: self, child, log }
+    }
+
+    fn spawn(&self) -> (Child, Arc<Mutex<String>>) {
         let mut command = self.folder.command(&["--config", "set.toml", "daemon"]);
         if !self.token.is_empty() {
             command.env("VAULT_TOKEN", &self.token);
@@ -90,7 +95,7 @@ impl Setup {
                 writeln!(written.lock().unwrap(), "{line}").unwrap();
             }
         });
-        Daemon { setup: self, child, log }
+        (child, log)
     }
 }
 
@@ -109,6 +114,13 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
+    /// Another one in its place, as the same settings say; a killed one ends by no order.
+    pub(super) fn restart(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+        (self.child, self.log) = self.setup.spawn();
+    }
+
     /// Waits until something is so.
     #[track_caller]
     pub(super) fn until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
@@ -202,6 +214,10 @@ impl Daemon {
     /// Runs a command with the same settings.
     pub(super) fn run(&self, arguments: &[&str]) -> Ran {
         self.setup.folder.run(&[&["--config", "set.toml"], arguments].concat())
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(super) fn signal(&self, signal: Signal) {

@@ -1,5 +1,6 @@
 //! The socket of the daemon's own user.
 
+use std::path::Path;
 use std::process::Command;
 
 use dlconf::serve::{Forgotten, Limits};
@@ -7,7 +8,7 @@ use dlconf::status::{Explanation, Status};
 use dlconf::telemetry::Event;
 use serde_json::Value;
 
-use super::fake::{Routes, Served, ask_unix, body, code, ill, loopback, until, well};
+use super::fake::{Routes, Served, ask_unix, body, code, cut_off, ill, loopback, until, well};
 
 /// A problem's code, after looking at what every problem has.
 #[track_caller]
@@ -20,6 +21,32 @@ fn problem(answer: &str, status: u16) -> (String, String) {
     assert_eq!(problem["status"], status);
     assert!(!problem["title"].as_str().unwrap().is_empty());
     (problem["code"].as_str().unwrap().to_owned(), problem["detail"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn values_from_the_snapshot_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.sock");
+    let served = Served::control(&path, cut_off());
+    let routes = ["/v1/config", "/v1/config?format=json", "/v1/config/JWT_SECRET", "/v1/keys/JWT_SECRET"];
+    for route in routes {
+        let answer = ask_unix(&path, "GET", route);
+        assert_eq!(code(&answer), 200, "{answer}");
+        assert!(answer.contains("\r\ndlconf-snapshot-age: 11000\r\n"), "{answer}");
+    }
+    let one = |path: &Path| -> Value {
+        serde_json::from_str(body(&ask_unix(path, "GET", "/v1/config/JWT_SECRET"))).unwrap()
+    };
+    assert_eq!(one(&path)["snapshot_age_seconds"], 11_000);
+    // What gives no value does not.
+    assert!(!ask_unix(&path, "GET", "/v1/status").contains("dlconf-snapshot-age"));
+    drop(served);
+    let path = dir.path().join("e.sock");
+    let _served = Served::control(&path, well());
+    for route in routes {
+        assert!(!ask_unix(&path, "GET", route).contains("dlconf-snapshot-age"), "{route}");
+    }
+    assert_eq!(one(&path)["snapshot_age_seconds"], Value::Null);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use dlconf::access::{Gate, Policy, Rules};
 use dlconf::model::key::Key;
 use dlconf::model::schema::Schema;
 use dlconf::model::schema::parse::parse;
+use dlconf::model::validate::Delivered;
 use dlconf::rotation::consumers::{Acknowledgement, NotTaken};
 use dlconf::serve::config::{Listen, SocketConfig};
 use dlconf::serve::{Bound, Forgotten, Limits, Program, Subject};
@@ -32,6 +33,11 @@ pub(crate) struct Fake {
 impl Fake {
     pub(crate) fn new(status: Status) -> Self {
         Self { status: Mutex::new(status), forgotten: Mutex::new(Forgotten::Unknown) }
+    }
+
+    /// The age of what stands in, where something does.
+    fn oldest(&self) -> Option<u64> {
+        self.status().sources.iter().filter_map(|source| source.snapshot_age_seconds).max()
     }
 }
 
@@ -61,8 +67,13 @@ impl Subject for Fake {
         Ok(())
     }
 
-    fn age(&self, _: &Key) -> Option<u64> {
-        Some(7)
+    fn provenance(&self, delivered: &Delivered) -> Provenance {
+        let place = delivered.origin.location.to_string();
+        Provenance { place, age_seconds: Some(7), snapshot_age_seconds: self.oldest() }
+    }
+
+    fn snapshot_age(&self, _: &dyn Fn(&Key) -> bool) -> Option<u64> {
+        self.oldest()
     }
 
     fn program(&self) -> Program {
@@ -254,6 +265,7 @@ fn source(name: &str, kind: &str, health: Health, age: Option<u64>, offers: usiz
         offers,
         faults: Vec::new(),
         leases: Vec::new(),
+        snapshot_age_seconds: None,
     }
 }
 
@@ -353,6 +365,7 @@ pub(crate) fn well() -> Status {
             consumer("portal", "portal-0", "7f3a.41", false),
         ],
         audit: None,
+        snapshot: None,
     }
 }
 
@@ -448,6 +461,61 @@ pub(crate) fn ill() -> Status {
             "did you mean `mode`?",
         )],
     });
+    status
+}
+
+/// Started while one source cannot be asked: the snapshot stands in for it.
+pub(crate) fn cut_off() -> Status {
+    let mut status = well();
+    let vault = &mut status.sources[1];
+    vault.health = Health::Down;
+    vault.age_seconds = Some(11_000);
+    vault.snapshot_age_seconds = Some(11_000);
+    vault.faults = vec![FindingStatus {
+        variable: None,
+        ..finding("DLC050", "", "connection refused", "https://vault:8200", "see that it runs: dlconf doctor")
+    }];
+    let stands_in = "source vault was not read since the start; the last-known-good snapshot stands in for it, as of 2026-11-22T04:00:00Z";
+    status.findings.push(FindingStatus {
+        severity: "warning".into(),
+        variable: None,
+        ..finding("DLC050", "", stands_in, "https://vault:8200", "see why it does not answer: dlconf doctor")
+    });
+    for variable in &mut status.variables {
+        if let Some(origin) = variable.origin.as_mut().filter(|origin| origin.starts_with("vault:")) {
+            origin.insert_str(0, "snapshot:");
+            variable.state = VariableState::Held;
+        }
+    }
+    status.snapshot = Some(SnapshotStatus {
+        path: "/var/lib/dlconf/last-good.sealed".into(),
+        generation: Some(12),
+        written: Some("2026-11-22T04:00:01Z".into()),
+        age_seconds: Some(11_000),
+        max_age_seconds: 86_400,
+        stands_in: vec!["vault".into()],
+        failure: None,
+        unguarded: None,
+    });
+    status
+}
+
+/// The same, and nothing can be written either.
+pub(crate) fn cut_off_and_full() -> Status {
+    let mut status = cut_off();
+    let snapshot = status.snapshot.as_mut().unwrap();
+    snapshot.failure = Some(FindingStatus {
+        code: None,
+        variable: None,
+        ..finding(
+            "",
+            "",
+            "it cannot be written: no space left on device",
+            "/var/lib/dlconf/last-good.sealed",
+            "make room there",
+        )
+    });
+    snapshot.unguarded = Some("there is no high-water mark".into());
     status
 }
 

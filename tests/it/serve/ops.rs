@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use dlconf::serve::{Limits, Subject as _};
 
-use super::fake::{Routes, Served, ask_unix, body, code, ill, loopback, starting, unix, well};
+use super::fake::{Routes, Served, ask_unix, body, code, cut_off, ill, loopback, starting, unix, well};
 
 #[test]
 fn it_is_alive_whatever_else() {
@@ -134,4 +134,16 @@ fn it_listens_on_a_unix_socket_too() {
     let served = Served::new(&unix(&path, 0o600), Routes::Ops, well(), Limits::default());
     assert!(ask_unix(&path, "GET", "/").contains(&served.fake.status().environment));
     assert_eq!(body(&ask_unix(&path, "GET", "/readyz")), "ready\n");
+}
+
+#[test]
+fn ready_on_the_snapshot_says_so() {
+    let served = Served::ops(cut_off());
+    let told = "ready\nthe last-known-good snapshot stands in for 1 source (vault), 3h old\n";
+    let answer = served.get("/readyz");
+    assert_eq!((code(&answer), body(&answer)), (200, told));
+    // Whoever is not known by its address learns no names.
+    let answer = served.ask("GET /readyz HTTP/1.1\r\nhost: elsewhere.example\r\nconnection: close\r\n\r\n");
+    assert_eq!(code(&answer), 200);
+    assert_eq!(body(&answer), told.replace(" (vault)", ""));
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use dlconf::serve::Limits;
 use serde_json::Value;
 
-use super::fake::{Routes, Served, ill, loopback, starting, well};
+use super::fake::{Routes, Served, cut_off_and_full, ill, loopback, starting, well};
 
 /// Runs Chromium for one page, with nothing of whoever runs the tests.
 fn chromium(arguments: &[&str], url: &str) -> Output {
@@ -75,6 +75,7 @@ fn it_is_drawn() {
         ("ill", ill(), &[("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE)][..]),
         ("well", well(), &[("dark", DESKTOP), ("light", PHONE)]),
         ("starting", starting(), &[("light", DESKTOP)]),
+        ("cut-off", cut_off_and_full(), &[("light", DESKTOP), ("dark", PHONE)]),
     ] {
         let served = Served::ops(status);
         let url = format!("http://{}/?still", served.address.unwrap());

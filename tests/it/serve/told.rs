@@ -10,12 +10,13 @@ use dlconf::model::key::{Key, SourceName};
 use dlconf::model::snapshot::Version;
 use dlconf::report::Style;
 use dlconf::report::status::text;
+use dlconf::status::Health;
 use dlconf::telemetry::log::{Format, Log};
 use dlconf::telemetry::{Event, Level, Listener as _, Telemetry, Words};
 use expect_test::expect;
 use serde_json::Value;
 
-use super::fake::{Served, ill, well};
+use super::fake::{Served, cut_off, cut_off_and_full, ill, well};
 
 fn words(message: &str) -> Words {
     Words {
@@ -47,6 +48,7 @@ fn every() -> Vec<Event> {
         Event::Fetched { source: vault(), ok: false },
         Event::SourceDown { source: vault(), faults: vec![words("it does not answer")], holds: true },
         Event::SourceUp { source: vault() },
+        Event::StandsIn { source: vault(), age: Duration::from_hours(3) },
         Event::SourceStale { source: vault(), words: words("not confirmed for 25h"), withheld: vec![key()] },
         Event::DeletionHeld { key: key(), source: vault(), until_forgotten: true },
         Event::DeletionHeld { key: key(), source: vault(), until_forgotten: false },
@@ -111,6 +113,7 @@ fn lines_are_for_people() {
         dlconf: source vault was read, with faults
         dlconf: error: source vault cannot be read, what it gave before holds: [DLC001] it does not answer (schema.toml:74; fix: set it)
         dlconf: source vault can be read again
+        dlconf: warning: source vault was not read yet: the last-known-good snapshot stands in for it, confirmed 10800s ago
         dlconf: warning: source vault is older than it may be: [DLC001] not confirmed for 25h (schema.toml:74; fix: set it); withheld: JWT_SECRET
         dlconf: warning: source vault deleted JWT_SECRET, which is required: its value is held (to give it up: dlconf forget JWT_SECRET)
         dlconf: warning: source vault deleted JWT_SECRET: its value is held for a minute
@@ -156,7 +159,7 @@ fn what_weighs_less_is_left_out() {
     let count = |least| logged(Format::Text, least).lines().count();
     assert_eq!(
         (count(Level::Debug), count(Level::Info), count(Level::Warning), count(Level::Error)),
-        (29, 25, 16, 8)
+        (30, 26, 17, 8)
     );
 }
 
@@ -272,6 +275,88 @@ fn a_text_that_is_scraped_at_the_start_is_whole() {
 }
 
 const EIGHTY: Style = Style { color: false, width: 80, unicode: true };
+
+#[test]
+fn what_the_snapshot_stands_in_for_is_said() {
+    let mut status = cut_off();
+    status.variables.truncate(4);
+    expect![[r"
+        production · cc · 7f3a.42 since 2026-11-22 07:01:12 UTC · ready
+        schema datalens (policies/datalens.schema.toml) · dlconf 0.1.0 at
+        /run/dlconf/dlconf.sock, started 2026-11-20 22:14:03 UTC
+        snapshot /var/lib/dlconf/last-good.sealed · 3h old, used up to 24h · stands in
+        for vault
+
+        error: source vault is down
+          last confirmed 3h ago; the last-known-good snapshot stands in for it
+          DLC050 connection refused
+                 --> https://vault:8200
+                 fix: see that it runs: dlconf doctor
+
+        sources 3
+          up        local  dotenv  40 variables, seen 11s ago
+          down      vault  vault   6 variables, snapshot, 3h old (cannot be read:
+                                   connection refused), lease 45m
+          up        env    env     2 variables, seen 0s ago
+
+        deliveries 2
+          current   file   7f3a.42, 65 variables, 5m  /run/dlconf/datalens.env
+          current   files  7f3a.42, 40 variables, 5m  /run/dlconf/files
+
+        consumers 2
+          current   cc api-7c9f-2xk4v  7f3a.42, 42s  JWT_SECRET signs k2, verifies k2 k1
+          behind    portal portal-0    7f3a.41, 42s  JWT_SECRET signs k2, verifies k2 k1
+
+        variables 4
+          current   APP_ENV           2h  config/production.env:1:1
+          current   APP_PORT          2h  config/production.env:2:1
+          held      APP_SECRET_KEY   31d  snapshot:vault:…s/production#APP_SECRET_KEY@12
+          held      JWT_SECRET       25h  snapshot:vault:…talens/production#JWT_SECRET@7
+    "]]
+    .assert_eq(&text(&status, "/run/dlconf/dlconf.sock", EIGHTY));
+}
+
+#[test]
+fn a_snapshot_in_trouble_is_said() {
+    let mut status = cut_off_and_full();
+    status.sources[1].health = Health::Waiting;
+    status.sources[1].faults.clear();
+    status.variables.clear();
+    expect![[r"
+        production · cc · 7f3a.42 since 2026-11-22 07:01:12 UTC · ready
+        schema datalens (policies/datalens.schema.toml) · dlconf 0.1.0 at
+        /run/dlconf/dlconf.sock, started 2026-11-20 22:14:03 UTC
+        snapshot /var/lib/dlconf/last-good.sealed · 3h old, used up to 24h · stands in
+        for vault · failed: it cannot be written: no space left on device · an older one
+        put in its place would not be noticed: there is no high-water mark
+
+        error: source vault does not answer
+          last confirmed 3h ago; the last-known-good snapshot stands in for it
+
+        error: the last-known-good snapshot failed
+          at the next start there may be nothing to stand in for a source
+          - it cannot be written: no space left on device
+            --> /var/lib/dlconf/last-good.sealed
+            fix: make room there
+
+        sources 3
+          up        local  dotenv  40 variables, seen 11s ago
+          waiting   vault  vault   6 variables, snapshot, 3h old (does not answer),
+                                   lease 45m
+          up        env    env     2 variables, seen 0s ago
+
+        deliveries 2
+          current   file   7f3a.42, 65 variables, 5m  /run/dlconf/datalens.env
+          current   files  7f3a.42, 40 variables, 5m  /run/dlconf/files
+
+        consumers 2
+          current   cc api-7c9f-2xk4v  7f3a.42, 42s  JWT_SECRET signs k2, verifies k2 k1
+          behind    portal portal-0    7f3a.41, 42s  JWT_SECRET signs k2, verifies k2 k1
+
+        variables 0
+    "]]
+    .assert_eq(&text(&status, "/run/dlconf/dlconf.sock", EIGHTY));
+}
 
 #[test]
 fn one_screen_says_all() {

@@ -200,6 +200,7 @@ fn every_document_is_as_it_says() {
     let mut documents = serde_json::json!([
         ["Status", status],
         ["Status", fake::starting()],
+        ["Status", fake::cut_off_and_full()],
         ["Explanation", explanation],
         ["Problem", refused],
         ["Status", of("/v1/status")],

@@ -86,7 +86,7 @@ fn a_signal_is_passed_on_and_leases_are_revoked_after_it() {
     let bao = Bao::shared();
     let setting = leased(&bao, &json!({ "default_ttl": "1h", "max_ttl": "1h" }));
     for (script, code) in [
-        ("trap 'exit 7' TERM; echo $DB_USER; while :; do sleep 0.05; done", 7),
+        ("trap 'exit 7' TERM; echo $DB_USER; n=0; while [ $n -lt 600 ]; do n=$((n+1)); sleep 0.05; done", 7),
         ("echo $DB_USER; exec sleep 60", 128 + 15),
     ] {
         let mut running = Running::start(&setting, &bao, script);
@@ -119,7 +119,7 @@ fn who_kills_dlconf_ends_the_program() {
     let mut running = Running::start(
         &setting,
         &bao,
-        "trap 'echo told; exit' TERM; echo ready; while :; do sleep 0.05; done",
+        "trap 'echo told; exit' TERM; echo ready; n=0; while [ $n -lt 600 ]; do n=$((n+1)); sleep 0.05; done",
     );
     assert_eq!(running.line(), "ready");
     kill(running.pid(), Signal::SIGKILL).unwrap();

@@ -40,6 +40,7 @@ type Daemon struct {
 	requests   []*http.Request
 	acks       []Ack
 	expires    int
+	standsIn   *float64
 }
 
 // Key is one element of /v1/keys.
@@ -185,6 +186,14 @@ func (d *Daemon) Refuse(path string, status int, code string) {
 	d.Override(path, func(w http.ResponseWriter, _ *http.Request) { Problem(w, status, code) })
 }
 
+// StandIn makes it say that its snapshot stands in for the source of every value,
+// which was confirmed so many seconds ago.
+func (d *Daemon) StandIn(seconds float64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.standsIn = &seconds
+}
+
 // ExpireAfter sets how long acknowledgements count.
 func (d *Daemon) ExpireAfter(seconds int) {
 	d.mu.Lock()
@@ -293,12 +302,13 @@ func (d *Daemon) variable(w http.ResponseWriter, name string) {
 	d.mu.Lock()
 	value, ok := d.values[name]
 	version := d.version()
+	standsIn := d.standsIn
 	d.mu.Unlock()
 	if !ok {
 		Problem(w, http.StatusNotFound, "unknown-variable")
 		return
 	}
-	reply(w, map[string]any{"key": name, "value": value, "version": version, "origin": "local .env:1", "age_seconds": 1.5})
+	reply(w, map[string]any{"key": name, "value": value, "version": version, "origin": "local .env:1", "age_seconds": 1.5, "snapshot_age_seconds": standsIn})
 }
 
 func (d *Daemon) watch(w http.ResponseWriter, r *http.Request) {
