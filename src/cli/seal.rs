@@ -104,13 +104,17 @@ fn create(
     let container = Container::seal(Purpose::File, &keys, first_state(), &all_new(&chunks), &mut Kernel)
         .map_err(|error| sealed::unsealed(&error))?;
     let settled = match output {
-        None => Ok(Terminal::payload(&bounded(container.to_text())?)?),
+        // Whoever reads it may have all of it when that fails: its key is kept.
+        None => Terminal::payload(&bounded(container.to_text())?),
         Some(path) => sealed::write(path, &container, Permissions::private(), Expected::Nothing)?,
     };
     let count = sealed::names(&container).len();
     let place = output.map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
     let variables = if count == 1 { "variable" } else { "variables" };
-    terminal.note(&format!("sealed {count} {variables} into {place}; it opens with {}", holders(&container)));
+    if settled.is_ok() {
+        let holders = holders(&container);
+        terminal.note(&format!("sealed {count} {variables} into {place}; it opens with {holders}"));
+    }
     for path in ring.keep() {
         let path = path.display();
         terminal.warn(&format!(

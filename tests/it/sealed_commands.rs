@@ -285,6 +285,16 @@ fn a_file_is_told_that_plaintext_is_on_a_disk_now() {
 }
 
 #[test]
+fn what_was_printed_in_part_keeps_its_key() {
+    let folder = Folder::with_env(ENV);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = folder.command(&["seal", ".env", "-o", "-", "--new-key-file", "new"]);
+    let ran = Ran::of(&command.stdout(full).output().unwrap()).exits(3);
+    ran.warns("the output could not be written").warns("new is the new key").never_says("sealed 4 variables");
+    assert!(folder.join("new").exists());
+}
+
+#[test]
 fn rekeying_changes_every_line_and_says_what_it_cannot_undo() {
     let folder = sealed();
     let (before, whole) = (lines(&folder), folder.read(".env.sealed"));
