@@ -1,7 +1,10 @@
 //! This process: hardening at the start, another program at the end.
 //!
-//! Owns: what the kernel is asked to do to this process and to its one child.
-//! `program` becomes another program; `child` runs one beside us and follows it;
+//! Owns: what the kernel is asked to do to this process and to those that it starts.
+//! `program` becomes another program; `child` runs one beside us and follows it, `job`
+//! one in a process group of its own; `spawn` is how both begin, `reap` how they end;
+//! `job_control` is a job's part at the `terminal`, `standstill` is Ctrl-Z;
+//! `signals` hears what is sent to us; `memory` is a file that only a job can read;
 //! `helper` is a process set aside before hardening, which runs programs without
 //! it; `pidfd` signals somebody else's; `peer` asks who connected to a socket;
 //! `interrupt` holds back what ends us.
@@ -19,23 +22,42 @@ mod adopted;
 mod child;
 pub mod helper;
 mod interrupt;
+mod job;
+mod job_control;
+mod memory;
 pub mod peer;
 pub mod pidfd;
 mod program;
+mod reap;
+mod room;
+mod signals;
+mod spawn;
+mod standstill;
+mod terminal;
 
 pub use adopted::reap_adopted;
-pub use child::{Child, Event, Found, LISTENED};
+pub use child::{Child, Event};
 pub use helper::{Helper, HelperHandle};
 pub use interrupt::Interrupts;
+pub use job::{Job, Launch, adopt_orphans};
+pub use job_control::{JobControl, die_like};
+pub use memory::MemoryFile;
+pub use nix::sys::signal::Signal;
+pub use nix::unistd::Pid;
 pub use program::{ExecError, become_program};
+pub use reap::{Change, Ended, next_change};
+pub use room::can_be_given;
+pub use signals::{Found, Heard, LISTENED, Signals, from_the_keyboard, signal_named};
+pub use spawn::Place;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
 
 /// Whether SIGPIPE was ignored when this process was started. Rust's runtime
 /// sets it to ignored before `main`, so it has to be looked at before that: a
@@ -103,6 +125,11 @@ pub fn allow_descriptors(wanted: u64) -> u64 {
         let _closed = farthest.map(nix::unistd::close);
     }
     allowed
+}
+
+/// What this host, or container, is called.
+pub fn host_name() -> Option<OsString> {
+    nix::unistd::gethostname().ok()
 }
 
 /// Makes a panic say where, never with what.

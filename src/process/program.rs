@@ -38,6 +38,14 @@ pub enum ExecError {
         /// The argument's position or the variable's name.
         what: String,
     },
+    /// An argument or a variable is longer than the kernel takes (exit 125).
+    #[error("{what} is longer than the {longest} bytes that this system lets an argument or a variable have")]
+    TooLong {
+        /// The argument's position or the variable's name.
+        what: String,
+        /// How long it may be, with its name.
+        longest: u64,
+    },
     /// The environment and arguments are more than the kernel takes (exit 125).
     #[error("the environment and arguments together are larger than this system lets a process have")]
     TooLarge,
@@ -55,7 +63,7 @@ impl ExecError {
         match self {
             Self::NotFound { .. } => 127,
             Self::NotExecutable { .. } => 126,
-            Self::Nul { .. } | Self::TooLarge | Self::NoProcess { .. } => 125,
+            Self::Nul { .. } | Self::TooLong { .. } | Self::TooLarge | Self::NoProcess { .. } => 125,
         }
     }
 }
@@ -109,6 +117,10 @@ impl Refusal {
     const NOT_FOUND: Self = Self(0);
     /// It is a script, but its interpreter is not there.
     const NO_INTERPRETER: Self = Self(-1);
+
+    pub(super) fn of(errno: Errno) -> Self {
+        Self(errno as i32)
+    }
 
     pub(super) fn to_bytes(self) -> [u8; 4] {
         self.0.to_ne_bytes()
@@ -167,7 +179,7 @@ impl Program {
                 }
                 Errno::ENOENT | Errno::ENOTDIR => continue,
                 Errno::E2BIG => return Refusal(libc::E2BIG),
-                errno => Refusal(errno as i32),
+                errno => Refusal::of(errno),
             };
             if refusal == Refusal::NOT_FOUND {
                 refusal = reason;
