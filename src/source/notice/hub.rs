@@ -3,29 +3,37 @@
 //! Invariants: nothing is opened before the first watch; each folder is watched
 //! once, by its inode, whatever paths lead to it (the kernel has one watch for an
 //! inode, and `notify` would mix its paths up); the table is never locked while
-//! `notify` is asked, whose thread wants the table.
+//! `notify` is asked, whose thread wants the table; nobody waits for `notify` for
+//! longer than [`PATIENCE`].
 //! Source: `notify` 8.2 has no choice of events: it also tells of every file that
 //! is opened, by ourselves too. It gives a watch up when it hears that the folder
 //! left its path, even late and of a new folder of that path; so whatever it hears
-//! of that sort makes us watch the folder anew.
+//! of that sort makes us watch the folder anew. And it answers nothing as long as it is
+//! told of events faster than it reads them, so a thread of ours asks it (`clerk`).
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, Event, EventKind, ModifyKind, RenameMode};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
+use super::clerk::Clerk;
 use super::lock;
 use super::trail::{FolderId, Names, Wanted};
+
+/// How long `notify` is waited for. Whoever waits may have a program to stop.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why changes are not told although they are watched, or about to be.
+const TOO_MUCH: &str = "more happens in the folders that are watched than can be followed";
 
 /// Where changes of files are noticed, for the whole process.
 #[derive(Default)]
 pub struct Notices {
-    watcher: Mutex<Option<RecommendedWatcher>>,
+    clerk: Mutex<Clerk>,
     table: Arc<Mutex<Table>>,
 }
 
@@ -37,11 +45,15 @@ impl fmt::Debug for Notices {
 
 /// Who is told what.
 #[derive(Default)]
-struct Table {
+pub(super) struct Table {
     folders: HashMap<FolderId, Folder>,
     by_path: HashMap<PathBuf, FolderId>,
     watches: HashMap<u64, Entry>,
     last: u64,
+    /// How many orders are given and not carried out.
+    open_orders: usize,
+    /// Whether `notify` took longer than we could wait.
+    late: bool,
 }
 
 /// A folder that is watched.
@@ -62,9 +74,9 @@ struct Entry {
 
 /// What `notify` is asked for, in this order.
 #[derive(Default)]
-struct Orders {
-    drop: Vec<PathBuf>,
-    watch: Vec<(FolderId, PathBuf)>,
+pub(super) struct Orders {
+    pub(super) drop: Vec<PathBuf>,
+    pub(super) watch: Vec<(FolderId, PathBuf)>,
 }
 
 impl Notices {
@@ -92,53 +104,62 @@ impl Notices {
     }
 
     pub(super) fn leave(&self, id: u64) {
-        self.hold(id, &Wanted::new());
+        let mut clerk = lock(&self.clerk);
+        let orders = lock(&self.table).plan(id, &Wanted::new());
+        if !orders.drop.is_empty() {
+            // Nobody is told any more, whenever that is done.
+            let _unwaited = clerk.give(orders, &self.table);
+        }
         lock(&self.table).watches.remove(&id);
     }
 
     /// Watches these folders for somebody, and no others.
     pub(super) fn hold(&self, id: u64, wanted: &Wanted) {
-        let mut watcher = lock(&self.watcher);
-        let orders = lock(&self.table).plan(id, wanted);
-        let mut trouble = None;
-        if !orders.watch.is_empty() && watcher.is_none() {
-            match self.open() {
-                Ok(opened) => *watcher = Some(opened),
-                Err(error) => trouble = Some(no_instance(&error)),
-            }
-        }
-        if let Some(watcher) = watcher.as_mut() {
-            for path in &orders.drop {
-                let _forgotten_already = watcher.unwatch(path);
-            }
-        }
-        for (folder, path) in &orders.watch {
-            let answer = watcher.as_mut().map(|watcher| watcher.watch(path, RecursiveMode::NonRecursive));
-            if matches!(answer, Some(Ok(()))) {
-                continue;
-            }
-            if let Some(folder) = lock(&self.table).folders.get_mut(folder) {
-                folder.sure = false;
-            }
-            if let Some(Err(error)) = answer {
-                trouble = trouble.or(not_watched(&error, path));
-            }
-        }
+        // Locked while we wait: the next one finds it done, or late.
+        let mut clerk = lock(&self.clerk);
+        let trouble = if lock(&self.table).late {
+            // When it is done, everybody is told, and comes here again.
+            Some(TOO_MUCH.to_owned())
+        } else {
+            self.order(id, wanted, &mut clerk)
+        };
         if let Some(entry) = lock(&self.table).watches.get_mut(&id) {
             entry.trouble = trouble;
         }
+    }
+
+    /// The same; why it is not so, where it is not.
+    fn order(&self, id: u64, wanted: &Wanted, clerk: &mut Clerk) -> Option<String> {
+        let orders = lock(&self.table).plan(id, wanted);
+        if orders.drop.is_empty() && orders.watch.is_empty() {
+            return None;
+        }
+        let Some(answer) = clerk.give(orders, &self.table) else {
+            lock(&self.table).doubt();
+            return Some("the system has no thread for it".to_owned());
+        };
+        if let Ok(trouble) = answer.recv_timeout(PATIENCE) {
+            return trouble;
+        }
+        let mut table = lock(&self.table);
+        // It may have come between the two.
+        answer.try_recv().unwrap_or_else(|_| {
+            table.late = true;
+            Some(TOO_MUCH.to_owned())
+        })
     }
 
     /// As when the kernel dropped every watch and could not tell.
     #[cfg(test)]
     pub(super) fn lose_all(&self) {
         let paths: Vec<PathBuf> = lock(&self.table).by_path.keys().cloned().collect();
-        if let Some(watcher) = lock(&self.watcher).as_mut() {
-            for path in &paths {
-                watcher.unwatch(path).unwrap();
-            }
-        }
+        lock(&self.clerk).lose(&paths);
         lock(&self.table).take(Ok(Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)));
+    }
+
+    #[cfg(test)]
+    pub(super) fn watcher(&self) -> Arc<Mutex<Option<notify::RecommendedWatcher>>> {
+        lock(&self.clerk).watcher()
     }
 
     #[cfg(test)]
@@ -148,13 +169,7 @@ impl Notices {
 
     #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
-        lock(&self.watcher).is_some()
-    }
-
-    fn open(&self) -> notify::Result<RecommendedWatcher> {
-        let table = Arc::clone(&self.table);
-        let told = move |event: notify::Result<Event>| lock(&table).take(event);
-        RecommendedWatcher::new(told, notify::Config::default())
+        lock(&self.clerk).is_open()
     }
 }
 
@@ -203,13 +218,39 @@ impl Table {
         orders
     }
 
+    /// Notes that this folder is not watched.
+    pub(super) fn miss(&mut self, folder: &FolderId) {
+        if let Some(folder) = self.folders.get_mut(folder) {
+            folder.sure = false;
+        }
+    }
+
+    /// Notes that perhaps none is.
+    fn doubt(&mut self) {
+        self.folders.values_mut().for_each(|folder| folder.sure = false);
+    }
+
+    /// Notes that an order was given.
+    pub(super) fn ordered(&mut self) {
+        self.open_orders += 1;
+    }
+
+    /// Notes that one was carried out. Whoever could not wait for that has missed what
+    /// happened meanwhile.
+    pub(super) fn done(&mut self) {
+        self.open_orders = self.open_orders.saturating_sub(1);
+        if self.open_orders == 0 && std::mem::take(&mut self.late) {
+            self.tell(self.watches.keys());
+        }
+    }
+
     /// Tells an event to those whom it concerns.
-    fn take(&mut self, event: notify::Result<Event>) {
+    pub(super) fn take(&mut self, event: notify::Result<Event>) {
         let event = match event {
             Ok(event) if !event.need_rescan() => event,
             // Events were lost, among them perhaps that a folder left.
             Ok(_) | Err(_) => {
-                self.folders.values_mut().for_each(|folder| folder.sure = false);
+                self.doubt();
                 return self.tell(self.watches.keys());
             }
         };
@@ -266,35 +307,4 @@ fn leaves(kind: EventKind) -> bool {
 /// it. One that was linked is whole.
 fn is_empty(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0)
-}
-
-/// Why there is no inotify.
-fn no_instance(error: &notify::Error) -> String {
-    match &error.kind {
-        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(nix::libc::EMFILE) => {
-            "this user has as many inotify instances as it may (fs.inotify.max_user_instances), or this \
-             process as many files open"
-                .into()
-        }
-        notify::ErrorKind::Io(error) => format!("inotify cannot be had: {}", error.kind()),
-        _ => "inotify cannot be had".into(),
-    }
-}
-
-/// Why a folder is not watched; none where it has just gone.
-fn not_watched(error: &notify::Error, path: &Path) -> Option<String> {
-    Some(match &error.kind {
-        notify::ErrorKind::PathNotFound => return None,
-        notify::ErrorKind::MaxFilesWatch => {
-            "this user watches as many files as it may (fs.inotify.max_user_watches)".into()
-        }
-        notify::ErrorKind::Io(error) if error.kind() == IoKind::NotFound => return None,
-        notify::ErrorKind::Io(error) if error.kind() == IoKind::PermissionDenied => {
-            format!("this user may not list the folder {}", path.display())
-        }
-        notify::ErrorKind::Io(error) => {
-            format!("the folder {} cannot be watched: {}", path.display(), error.kind())
-        }
-        _ => format!("the folder {} cannot be watched", path.display()),
-    })
 }

@@ -2,14 +2,15 @@
 //!
 //! Owns: what of the file system is watched for whom. Folders are watched, never
 //! files: a file that is replaced takes its watch with it. `trail` says which
-//! names in which folders matter, `hub` has the one inotify instance and its
-//! thread, and a [`FileWatch`] is what somebody waits on.
+//! names in which folders matter, `hub` knows who is told what, `clerk` asks the one
+//! inotify instance, and a [`FileWatch`] is what somebody waits on.
 //! Invariants: what happens between two calls of [`FileWatch::changed`] wakes the
 //! second; what nobody reads (other names, reading itself, a file that is still
 //! being written) wakes nobody; where the kernel tells nothing (network file
 //! systems, its limits), a slow look takes its place.
 //! Must not know: what the files mean.
 
+mod clerk;
 mod hub;
 mod trail;
 

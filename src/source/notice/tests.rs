@@ -433,3 +433,27 @@ fn nothing_is_opened_for_nothing() {
     let _watch = hub.watch(vec!["/".into()]);
     assert!(!hub.is_open(), "there is nothing to watch of the root");
 }
+
+#[tokio::test]
+async fn where_more_happens_than_can_be_followed_nobody_is_kept_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Notices::new();
+    let first = hub.watch(vec![folder.path().join("first")]);
+    let watcher = hub.watcher();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let kept = lock(&watcher);
+    let (asks, path) = (Arc::clone(&hub), folder.path().to_owned());
+    std::thread::spawn(move || {
+        fs::create_dir(path.join("sub")).unwrap();
+        let second = asks.watch(vec![path.join("sub/second")]);
+        let trouble = second.degraded();
+        drop(first);
+        done.send((second, trouble)).unwrap();
+    });
+    let (second, trouble) = is_done.recv_timeout(10 * SOON).expect("who asks waits for ever");
+    assert!(trouble.is_some_and(|trouble| trouble.contains("more happens")));
+    drop(kept);
+    // What happened meanwhile was perhaps not told: it is looked at again.
+    timeout(SOON, second.changed()).await.unwrap();
+    assert_eq!(second.degraded(), None);
+}
