@@ -30,5 +30,6 @@ pub mod settings;
 pub mod source;
 pub mod status;
 pub mod strict;
+pub mod supervise;
 pub mod telemetry;
 pub mod visible;

@@ -41,6 +41,7 @@ struct Pick {
     /// By which rules, each once.
     rules: Vec<RuleId>,
     changed_in: u64,
+    withheld: Vec<Key>,
 }
 
 impl Rules {
@@ -94,16 +95,26 @@ impl Pick {
     /// What is granted, and by what. It is asked for names in their order.
     fn of(snapshot: &Snapshot, mut granted: impl FnMut(&Key) -> Option<RuleId>) -> Self {
         let (mut at, mut rules, mut changed_in) = (Vec::new(), BTreeSet::new(), 0);
+        let mut withheld = Vec::new();
         for (key, moved) in snapshot.names() {
             let Some(rule) = granted(key) else { continue };
             changed_in = moved.last.max(changed_in);
+            if moved.withheld {
+                withheld.push(key.clone());
+            }
             if let Some(there) = moved.at {
                 at.push(there);
                 rules.insert(rule);
             }
         }
         at.sort_unstable();
-        Self { version: snapshot.version().clone(), at, rules: rules.into_iter().collect(), changed_in }
+        Self {
+            version: snapshot.version().clone(),
+            at,
+            rules: rules.into_iter().collect(),
+            changed_in,
+            withheld,
+        }
     }
 }
 
@@ -122,6 +133,7 @@ pub struct Released {
     version: Version,
     causes: Vec<Cause>,
     variables: Vec<Arc<Delivered>>,
+    withheld: Vec<Key>,
 }
 
 /// Why nothing was let out.
@@ -289,7 +301,7 @@ impl Gate {
         granted: &BTreeSet<Key>,
     ) -> Result<Option<Released>, Refusal> {
         let Some(snapshot) = self.published.borrow_and_update().clone() else { return Ok(None) };
-        let released = Released::of(&snapshot, |delivered| granted.contains(&delivered.key));
+        let released = Released::of(&snapshot, |key| granted.contains(key));
         drop(snapshot);
         if self.recorded.as_ref() != Some(released.version()) {
             let rules = self.rules.borrow().clone();
@@ -409,18 +421,21 @@ fn who(caller: &Caller) -> Who {
 }
 
 impl Released {
-    fn of(snapshot: &Snapshot, is_granted: impl Fn(&Delivered) -> bool) -> Self {
-        let granted = snapshot.variables().iter().filter(|delivered| is_granted(delivered));
-        Self::with(snapshot, granted.cloned().collect())
+    fn of(snapshot: &Snapshot, is_granted: impl Fn(&Key) -> bool) -> Self {
+        let granted = snapshot.variables().iter().filter(|delivered| is_granted(&delivered.key));
+        let withheld = snapshot.names().filter(|(key, moved)| moved.withheld && is_granted(key));
+        let withheld = withheld.map(|(key, _)| key.clone()).collect();
+        Self::with(snapshot, granted.cloned().collect(), withheld)
     }
 
     fn picked(snapshot: &Snapshot, pick: &Pick) -> Self {
         let picked = pick.at.iter().filter_map(|at| snapshot.variables().get(*at));
-        Self::with(snapshot, picked.cloned().collect())
+        Self::with(snapshot, picked.cloned().collect(), pick.withheld.clone())
     }
 
-    fn with(snapshot: &Snapshot, variables: Vec<Arc<Delivered>>) -> Self {
-        Self { version: snapshot.version().clone(), causes: snapshot.causes().to_vec(), variables }
+    fn with(snapshot: &Snapshot, variables: Vec<Arc<Delivered>>, withheld: Vec<Key>) -> Self {
+        let (version, causes) = (snapshot.version().clone(), snapshot.causes().to_vec());
+        Self { version, causes, variables, withheld }
     }
 
     /// The record of its release.
@@ -447,6 +462,11 @@ impl Released {
     /// The variables, in schema order.
     pub fn variables(&self) -> &[Arc<Delivered>] {
         &self.variables
+    }
+
+    /// What was granted and has a value, but one that is too old to be given.
+    pub fn withheld(&self) -> &[Key] {
+        &self.withheld
     }
 }
 

@@ -2,18 +2,24 @@
 //! below commands and the daemon, and the only place that names every source.
 //!
 //! Owns: reading settings and schema, choosing environment and service, building
-//! the sources. Must not know: what becomes of what they give.
+//! the sources, a broker's plan for them. Must not know: what becomes of what they
+//! give.
 
 mod choose;
+mod files;
+mod plan;
 mod policy;
 mod schema;
 mod sources;
 
+pub use files::WatchedFiles;
+pub use plan::plan;
 pub use policy::{LoadedPolicy, load_policy, read_policy};
 pub use schema::{LoadedSchema, SCHEMA_FILE, load_schema, mistake_fault};
 pub use sources::{Sources, build};
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -59,7 +65,7 @@ pub struct Ground {
     /// The settings file, and how far it is trusted.
     pub opened: settings::Opened,
     /// The schema.
-    pub schema: Schema,
+    pub schema: Arc<Schema>,
     /// SHA-256 of its text.
     pub schema_hash: [u8; 32],
     /// The environment: one of the schema's.
@@ -95,7 +101,7 @@ pub fn ground(request: &Request, choice: Choice, style: Style) -> Result<Ground,
     let process: Environment = std::env::vars_os().collect::<Vec<_>>().into();
     let opened = open_settings(request)?;
     let LoadedSchema { parsed, file, stamp, text } = load_schema(request, &opened, style)?;
-    let schema = parsed.schema;
+    let schema = Arc::new(parsed.schema);
     let schema_hash = Sha256::digest(text.as_bytes()).into();
     let environment = choose_environment(request, choice, &opened, &schema, &process)?;
     let network = if request.offline { Network::Offline } else { Network::Online(&process) };

@@ -351,8 +351,8 @@ impl Desk {
             service: self.plan.service.as_deref(),
             process: &self.plan.process,
             names_only: false,
-            // They go to logs and pages: nobody knows who reads those.
-            value_free: true,
+            // Logs and pages are read by nobody knows whom.
+            value_free: !self.plan.quotes,
             forgotten: &forgotten,
         };
         let mut judged = judge(terms, &given, &self.plan.passed_over);

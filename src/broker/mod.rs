@@ -45,6 +45,7 @@ use crate::status::{Explanation, FindingStatus, Provenance, Status};
 use crate::telemetry::{Event, Listener};
 use desk::Desk;
 use feed::{Arrival, Feeds};
+use judge::Judged;
 use publisher::Publisher;
 use recall::Moment;
 
@@ -144,6 +145,22 @@ impl Broker {
     /// The number of the generation that is published.
     pub fn generations(&self) -> watch::Receiver<u64> {
         self.lock().publisher.generations()
+    }
+
+    /// Whether the latest state is refused, and an earlier one holds.
+    pub fn refuses(&self) -> watch::Receiver<bool> {
+        self.lock().publisher.refuses()
+    }
+
+    /// Changes with every judgement, also where nothing comes of it.
+    pub fn judgements(&self) -> watch::Receiver<()> {
+        self.lock().publisher.judgements()
+    }
+
+    /// Looks at the latest judgement, be it good or not; none before the first. Nothing
+    /// else may be asked of the broker meanwhile.
+    pub fn look_at_judged<T>(&self, look: impl FnOnce(&Judged) -> T) -> Option<T> {
+        self.lock().publisher.judged().map(look)
     }
 
     /// Everything that is to be told of it; deliveries are somebody else's.

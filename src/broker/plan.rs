@@ -26,6 +26,9 @@ pub struct Plan {
     pub passed_over: Vec<SourceName>,
     /// How changes are gathered.
     pub debounce: Debounce,
+    /// Whether findings may quote plain values: only where none but the person who asked
+    /// reads them.
+    pub quotes: bool,
 }
 
 /// One source.

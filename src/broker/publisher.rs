@@ -25,6 +25,8 @@ pub(super) struct Publisher {
     instance: Arc<str>,
     published: watch::Sender<Option<Arc<Snapshot>>>,
     generations: watch::Sender<u64>,
+    refuses: watch::Sender<bool>,
+    judgements: watch::Sender<()>,
     listener: Arc<dyn Listener>,
     /// The latest judgement, be it good or not.
     judged: Option<Judged>,
@@ -51,6 +53,8 @@ impl Publisher {
             instance,
             published: watch::Sender::new(None),
             generations: watch::Sender::new(0),
+            refuses: watch::Sender::new(false),
+            judgements: watch::Sender::new(()),
             listener,
             judged: None,
             in_force: None,
@@ -66,6 +70,16 @@ impl Publisher {
 
     pub(super) fn generations(&self) -> watch::Receiver<u64> {
         self.generations.subscribe()
+    }
+
+    /// Whether the latest state is refused.
+    pub(super) fn refuses(&self) -> watch::Receiver<bool> {
+        self.refuses.subscribe()
+    }
+
+    /// Changes with every judgement, also where nothing comes of it.
+    pub(super) fn judgements(&self) -> watch::Receiver<()> {
+        self.judgements.subscribe()
     }
 
     /// What is published, if anything is.
@@ -100,6 +114,7 @@ impl Publisher {
     /// Notes a judgement that cannot be acted upon: a source was never read.
     pub(super) fn wait(&mut self, judged: Judged) {
         self.judged = Some(judged);
+        self.judgements.send_replace(());
     }
 
     /// Publishes what was judged, if it is valid and new.
@@ -109,6 +124,7 @@ impl Publisher {
         let in_force = match outcome {
             Ok(validated) => {
                 self.rejected = None;
+                self.refuses.send_if_modified(std::mem::take);
                 causes.extend(desk.tracked.iter_mut().filter_map(|tracked| {
                     let noticed = tracked.noticed.take()?.into_std();
                     Some(Cause { source: tracked.name().clone(), noticed })
@@ -129,6 +145,7 @@ impl Publisher {
             self.in_force = Some(validated);
         }
         self.judged = Some(judged);
+        self.judgements.send_replace(());
     }
 
     /// Makes a generation of it, if it is another than the last.
@@ -159,6 +176,7 @@ impl Publisher {
         }
         self.listener
             .tell(Event::Rejected { findings: words::error_words(&findings), holds: self.version() });
+        self.refuses.send_replace(true);
         self.rejected = Some(Rejected { at: SystemTime::now(), findings });
     }
 

@@ -6,6 +6,7 @@ mod random;
 mod recall;
 mod reload;
 pub(super) mod source;
+mod withheld;
 
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ fn plan_of(schema: &str, environment: &str, sources: &[&Arc<Fake>]) -> Plan {
         sources: sources.iter().map(planned).collect(),
         passed_over: Vec::new(),
         debounce: Debounce::default(),
+        quotes: false,
     }
 }
 

@@ -4,7 +4,8 @@
 //! believed (`server`), one exchange, what a refusal means to who asked.
 //! Invariants: what comes back is checked as what it is; a daemon's refusal is told
 //! in its own words, which are value-free; a value becomes a `SecretValue` while it
-//! is parsed, and the answer around it is dropped at once.
+//! is parsed, and the answer around it is dropped at once; whoever answered first is
+//! not exchanged for another user later.
 
 mod named;
 mod server;
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH};
 use hyper::client::conn::http1;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -30,7 +33,7 @@ use crate::access::Action;
 use crate::model::secret::SecretValue;
 use crate::serve::problem::Problem;
 use named::{Named, configured};
-use server::{Folder, Verdict, judge};
+use server::{Folder, ROOT, Verdict, judge};
 
 /// From connecting to the last byte of the answer, beside what the daemon was asked
 /// to wait.
@@ -46,6 +49,8 @@ pub(super) struct Daemon<'a> {
     terminal: &'a Terminal,
     /// Whether it was said that others could answer in its place.
     doubt_told: Cell<bool>,
+    /// The user that answered first.
+    first: Cell<Option<u32>>,
 }
 
 /// What a daemon is asked for.
@@ -59,7 +64,13 @@ pub(super) struct Question<'a> {
     action: Action,
     /// How long the daemon may wait.
     wait: Duration,
+    /// JSON without a value in it.
+    said: String,
 }
+
+/// Which answer of a daemon one is: to be told when there is another.
+#[derive(Debug, Clone)]
+pub(super) struct Tag(HeaderValue);
 
 /// What a daemon said.
 pub(super) enum Answer<T> {
@@ -74,8 +85,17 @@ pub(super) enum Answer<T> {
 pub(super) enum Missed {
     /// Nobody listens there: not yet, or not any more.
     Away(Failure),
+    /// It refuses this caller, or must not be believed.
+    Refused(Failure),
     /// Anything else, which does not mend itself.
     Failed(Failure),
+}
+
+/// What came back.
+struct Exchanged {
+    status: StatusCode,
+    tag: Option<Tag>,
+    body: Bytes,
 }
 
 /// A value in an answer.
@@ -84,12 +104,18 @@ pub(super) struct Value(pub(super) SecretValue);
 impl<'a> Question<'a> {
     /// Asks for what a path tells.
     pub(super) fn get(path: &'a [&'a str], action: Action) -> Self {
-        Self { method: Method::GET, path, query: Vec::new(), action, wait: Duration::ZERO }
+        let (query, said) = (Vec::new(), String::new());
+        Self { method: Method::GET, path, query, action, wait: Duration::ZERO, said }
     }
 
     /// Asks for something to be done.
     pub(super) fn post(path: &'a [&'a str], action: Action) -> Self {
         Self { method: Method::POST, ..Self::get(path, action) }
+    }
+
+    /// Tells something, as JSON. It is not wiped: no value may be in it.
+    pub(super) fn put(path: &'a [&'a str], action: Action, said: String) -> Self {
+        Self { method: Method::PUT, said, ..Self::get(path, action) }
     }
 
     /// With a parameter.
@@ -116,7 +142,11 @@ impl<'a> Question<'a> {
     /// What a person does about a 403.
     fn help(&self) -> String {
         let (uid, action) = (Uid::effective(), self.action.as_str());
-        let key = self.path.get(2).map_or(String::new(), |key| format!(" --var {key}"));
+        let key = match self.path {
+            ["v1", "consumers", ..] => None,
+            path => path.get(2),
+        };
+        let key = key.map_or(String::new(), |key| format!(" --var {key}"));
         format!(
             "the access policy decides: where the daemon's settings are, `dlconf access test --uid {uid} \
              --action {action}{key}` explains; without a policy only the user that the daemon runs as may ask"
@@ -144,12 +174,16 @@ impl<'a> Daemon<'a> {
     /// Settings that cannot be understood.
     pub(super) fn if_configured(global: &Global, terminal: &'a Terminal) -> Result<Option<Self>, Failure> {
         let found = configured(global)?;
-        Ok(found.map(|(socket, named)| Self { socket, named, terminal, doubt_told: Cell::new(false) }))
+        Ok(found.map(|(socket, named)| Self::new(socket, named, terminal)))
     }
 
     /// The one at this path, which the caller named.
     pub(super) fn at(socket: PathBuf, terminal: &'a Terminal) -> Self {
-        Self { socket, named: Named::ByCaller, terminal, doubt_told: Cell::new(false) }
+        Self::new(socket, Named::ByCaller, terminal)
+    }
+
+    fn new(socket: PathBuf, named: Named, terminal: &'a Terminal) -> Self {
+        Self { socket, named, terminal, doubt_told: Cell::new(false), first: Cell::new(None) }
     }
 
     /// Where it is asked.
@@ -163,9 +197,7 @@ impl<'a> Daemon<'a> {
     /// Where nobody answers (exit 3), the daemon refuses who asks (exit 4), or the
     /// answer is not understood (exit 3).
     pub(super) fn ask<T: DeserializeOwned>(&self, question: &Question<'_>) -> Result<Answer<T>, Failure> {
-        runtime()?
-            .block_on(self.ask_now(question))
-            .map_err(|(Missed::Away(failure) | Missed::Failed(failure))| failure)
+        runtime()?.block_on(self.ask_now(question)).map_err(Missed::into_failure)
     }
 
     /// The same, for who waits for more than this.
@@ -176,19 +208,55 @@ impl<'a> Daemon<'a> {
         &self,
         question: &Question<'_>,
     ) -> Result<Answer<T>, Missed> {
-        let (status, body) = self.exchange(question).await?;
+        self.tagged(question).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, with which answer it is.
+    ///
+    /// # Errors
+    /// [`Missed`].
+    pub(super) async fn tagged<T: DeserializeOwned>(
+        &self,
+        question: &Question<'_>,
+    ) -> Result<(Answer<T>, Option<Tag>), Missed> {
+        let exchanged = self.exchange(question, None).await?;
+        self.understood(question, exchanged)
+    }
+
+    /// The same, for who has an answer already; none where it would be the same.
+    ///
+    /// # Errors
+    /// [`Missed`].
+    pub(super) async fn other_than<T: DeserializeOwned>(
+        &self,
+        known: Option<&Tag>,
+        question: &Question<'_>,
+    ) -> Result<Option<(Answer<T>, Option<Tag>)>, Missed> {
+        let exchanged = self.exchange(question, known).await?;
+        if exchanged.status == StatusCode::NOT_MODIFIED && known.is_some() {
+            return Ok(None);
+        }
+        self.understood(question, exchanged).map(Some)
+    }
+
+    fn understood<T: DeserializeOwned>(
+        &self,
+        question: &Question<'_>,
+        Exchanged { status, tag, body }: Exchanged,
+    ) -> Result<(Answer<T>, Option<Tag>), Missed> {
         if status.is_success() {
-            return serde_json::from_slice(&body).map(Answer::Given).map_err(|_| self.not_understood());
+            let given = serde_json::from_slice(&body).map_err(|_| self.not_understood())?;
+            return Ok((Answer::Given(given), tag));
         }
         let problem: Problem = serde_json::from_slice(&body).map_err(|_| self.not_understood())?;
         if status == StatusCode::FORBIDDEN {
             let message = format!("the daemon at {} refuses: {}", self.socket.display(), problem.detail);
-            return Err(Missed::Failed(Failure::new(exit::REFUSED, message, Some(question.help()))));
+            return Err(Missed::Refused(Failure::new(exit::REFUSED, message, Some(question.help()))));
         }
-        Ok(Answer::Refused(problem))
+        Ok((Answer::Refused(problem), None))
     }
 
-    async fn exchange(&self, question: &Question<'_>) -> Result<(StatusCode, Bytes), Missed> {
+    async fn exchange(&self, question: &Question<'_>, known: Option<&Tag>) -> Result<Exchanged, Missed> {
         // Longer ones cannot exist; the kernel's words for them say nothing.
         if self.socket.as_os_str().as_bytes().len() > 107 {
             return Err(Missed::Failed(Failure::usage(
@@ -197,13 +265,13 @@ impl<'a> Daemon<'a> {
             )));
         }
         let patience = DEADLINE + question.wait;
-        let asked = timeout(patience, self.converse(question)).await;
+        let asked = timeout(patience, self.converse(question, known)).await;
         asked.unwrap_or_else(|_| {
             Err(self.silent(&format!("gave no answer in {} seconds", patience.as_secs())))
         })
     }
 
-    async fn converse(&self, question: &Question<'_>) -> Result<(StatusCode, Bytes), Missed> {
+    async fn converse(&self, question: &Question<'_>, known: Option<&Tag>) -> Result<Exchanged, Missed> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unconnected(&error))?;
         self.believe(&stream)?;
         let place = self.socket.display();
@@ -216,16 +284,24 @@ impl<'a> Daemon<'a> {
         let request = hyper::Request::builder()
             .method(question.method.clone())
             .uri(question.uri())
-            .header("host", "localhost")
-            .body(Body::empty())
-            .map_err(|_| {
-                Missed::Failed(Failure::usage("this cannot be asked for", "give the name of a variable"))
-            })?;
+            .header(HOST, "localhost");
+        let request = match known {
+            Some(Tag(tag)) => request.header(IF_NONE_MATCH, tag),
+            None => request,
+        };
+        let request = match &*question.said {
+            "" => request.body(Body::empty()),
+            said => request.header(CONTENT_TYPE, "application/json").body(Body::from(said.to_owned())),
+        };
+        let request = request.map_err(|_| {
+            Missed::Failed(Failure::usage("this cannot be asked for", "give the name of a variable"))
+        })?;
         let answered = async {
             let response = sender.send_request(request).await.map_err(broken)?;
-            let status = response.status();
+            let (status, tag) = (response.status(), response.headers().get(ETAG).cloned().map(Tag));
             let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER_BYTES).await;
-            Ok((status, body.map_err(|_| self.silent("broke off in the middle of its answer"))?))
+            let body = body.map_err(|_| self.silent("broke off in the middle of its answer"))?;
+            Ok(Exchanged { status, tag, body })
         };
         let mut answered = std::pin::pin!(answered);
         tokio::select! {
@@ -241,7 +317,18 @@ impl<'a> Daemon<'a> {
         let place = self.socket.display();
         let unknown = || self.silent("is served by a process of which the kernel tells nothing");
         let server = stream.peer_cred().map_err(|_| unknown())?.uid();
-        match judge(self.named, server, Uid::effective().as_raw(), Folder::of(&self.socket)) {
+        let own = Uid::effective().as_raw();
+        if let Some(first) = self.first.replace(Some(server)).filter(|first| *first != server)
+            && server != own
+            && server != ROOT
+        {
+            self.first.set(Some(first));
+            let message =
+                format!("what listens at {place} is user {server}'s now, and was user {first}'s before");
+            let help = "if you trust that user, start this anew";
+            return Err(Missed::Refused(Failure::new(exit::REFUSED, message, Some(help.into()))));
+        }
+        match judge(self.named, server, own, Folder::of(&self.socket)) {
             Verdict::Trusted => Ok(()),
             Verdict::Doubtful => {
                 if !self.doubt_told.replace(true) {
@@ -256,7 +343,7 @@ impl<'a> Daemon<'a> {
                 let message = format!("what listens at {place} is another user's: that of user {server}");
                 let help = "this path comes from settings that were merely found: name them with --config, or \
                             the socket in DLCONF_SOCKET, if you trust them";
-                Err(Missed::Failed(Failure::new(exit::REFUSED, message, Some(help.into()))))
+                Err(Missed::Refused(Failure::new(exit::REFUSED, message, Some(help.into()))))
             }
         }
     }
@@ -265,7 +352,7 @@ impl<'a> Daemon<'a> {
         use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied, WouldBlock};
         let place = self.socket.display();
         if error.kind() == PermissionDenied {
-            return Missed::Failed(Failure::new(
+            return Missed::Refused(Failure::new(
                 exit::REFUSED,
                 format!("the daemon at {place} cannot be asked: permission denied"),
                 Some(
@@ -297,6 +384,14 @@ impl<'a> Daemon<'a> {
             format!("what answers at {} is no dlconf daemon of this release", self.socket.display()),
             Some("compare `dlconf --version` with the daemon's".into()),
         ))
+    }
+}
+
+impl Missed {
+    /// For who does not tell them apart.
+    pub(super) fn into_failure(self) -> Failure {
+        let (Self::Away(failure) | Self::Refused(failure) | Self::Failed(failure)) = self;
+        failure
     }
 }
 
@@ -377,6 +472,15 @@ mod tests {
         assert_eq!(question.clone().uri(), "/v1/config");
         let question = question.with("vars", "A,group:b".into()).waiting(Duration::from_millis(1500));
         assert_eq!(question.uri(), "/v1/config?vars=A%2Cgroup%3Ab&wait=1500ms");
+    }
+
+    #[test]
+    fn help_names_a_variable_where_one_was_asked_for() {
+        let of = |path: &[&str]| Question::get(path, Action::Read).help();
+        assert!(of(&["v1", "keys", "JWT_SECRET"]).contains("--var JWT_SECRET"));
+        for path in [&["v1", "config"][..], &["v1", "consumers", "cc"]] {
+            assert!(!of(path).contains("--var"), "{path:?}");
+        }
     }
 
     #[test]

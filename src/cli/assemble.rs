@@ -8,7 +8,8 @@ use tokio::runtime::Runtime;
 
 use super::output::Terminal;
 use super::{Failure, Global, exit};
-use crate::assemble::{self, Choice, Ground, Sources, ground};
+use crate::assemble::{self, Choice, Ground, Sources, WatchedFiles, ground};
+use crate::broker::Plan;
 use crate::broker::judge::{Given, Judged, Terms, judge};
 use crate::model::finding::{Finding, Fix};
 use crate::model::key::SourceName;
@@ -17,17 +18,22 @@ use crate::process::Interrupts;
 use crate::report::Style;
 use crate::settings::ShownPath;
 use crate::source::env::Environment;
+use crate::source::notice::Notices;
 use crate::source::{Ask, Fault, Source, Use};
 
 /// How long the sources of a one-shot command may take to be closed.
 pub(super) const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long they may take to take leases back once the program has ended that had them:
+/// less than what those who stop services wait before they kill.
+pub(super) const RETURN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long a person is left without a word while sources are asked.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Everything that was chosen before a source is read.
 pub(super) struct Setup {
-    pub(super) schema: Schema,
+    pub(super) schema: Arc<Schema>,
     pub(super) environment: String,
     pub(super) service: Option<String>,
     pub(super) process: Environment,
@@ -49,16 +55,28 @@ pub(super) fn setup(global: &Global, choice: Choice, style: Style) -> Result<Set
 
 /// Builds the sources.
 pub(super) fn build(ground: Ground, global: &Global) -> Result<Setup, Failure> {
-    let Sources { all, env_files, files, passed_over } =
-        assemble::build(&ground, &global.request(), None, &|_| None);
-    let sources = all.into_iter().map(|(source, _)| source).collect();
-    let Ground { schema, environment, service, process, .. } = ground;
-    let runtime = runtime()?;
-    Ok(Setup { schema, environment, service, process, env_files, files, sources, passed_over, runtime })
+    let sources = assemble::build(&ground, &global.request(), None, &|_| None);
+    Ok(Setup::new(ground, sources, runtime()?))
+}
+
+/// The same, with sources that notice changes, what a broker is to do with them, and
+/// the files that settings and schema were read from.
+pub(super) fn setup_watched(
+    runtime: Runtime,
+    global: &Global,
+    choice: Choice,
+    style: Style,
+) -> Result<(Setup, Plan, WatchedFiles), Failure> {
+    let (request, hub) = (global.request(), Notices::new());
+    let ground = ground(&request, choice, style)?;
+    let sources = assemble::build(&ground, &request, Some(&hub), &|_| None);
+    let plan = assemble::plan(&ground, &sources);
+    let files = WatchedFiles::new(&hub, ground.files.clone());
+    Ok((Setup::new(ground, sources, runtime), plan, files))
 }
 
 /// One thread: sources wait, they do not compute.
-fn runtime() -> Result<Runtime, Failure> {
+pub(super) fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Failure::new(exit::REFUSED, format!("the system refuses what waiting needs: {error}"), None)
     })
@@ -76,6 +94,13 @@ pub(super) fn given_out(done: &Result<u8, Failure>) -> Use {
 }
 
 impl Setup {
+    fn new(ground: Ground, sources: Sources, runtime: Runtime) -> Self {
+        let Sources { all, env_files, files, passed_over } = sources;
+        let sources = all.into_iter().map(|(source, _)| source).collect();
+        let Ground { schema, environment, service, process, .. } = ground;
+        Self { schema, environment, service, process, env_files, files, sources, passed_over, runtime }
+    }
+
     /// What was chosen, for `-v`.
     pub(super) fn describe(&self) -> String {
         let sources: Vec<&str> = self.sources.iter().map(|source| source.name().as_str()).collect();
@@ -146,18 +171,23 @@ impl Setup {
 
     /// Reads the sources, resolves and validates.
     pub(super) fn assemble(&self, names_only: bool, terminal: &Terminal) -> Judged {
+        self.attend(self.read(names_only, terminal))
+    }
+
+    /// The same, for who waits in the runtime.
+    pub(super) async fn read(&self, names_only: bool, terminal: &Terminal) -> Judged {
         let known = self.schema.known_names();
         let ask = Ask { known: &known, names_only, retry: true };
         let mut fetching = join_all(self.sources.iter().map(|source| source.fetch(ask)));
-        let fetched = self.attend(async {
-            if let Ok(fetched) = tokio::time::timeout(SILENCE, &mut fetching).await {
-                return fetched;
+        let fetched = match tokio::time::timeout(SILENCE, &mut fetching).await {
+            Ok(fetched) => fetched,
+            Err(_) => {
+                let remote = self.sources.iter().filter(|source| source.is_remote());
+                let names: Vec<&str> = remote.map(|source| source.name().as_str()).collect();
+                terminal.note(&format!("waiting for {}; --offline goes without", names.join(", ")));
+                fetching.await
             }
-            let remote = self.sources.iter().filter(|source| source.is_remote());
-            let names: Vec<&str> = remote.map(|source| source.name().as_str()).collect();
-            terminal.note(&format!("waiting for {}; --offline goes without", names.join(", ")));
-            fetching.await
-        });
+        };
         let fetched: Vec<(Option<Box<_>>, Vec<Fault>)> = fetched
             .into_iter()
             .map(|fetched| match fetched {

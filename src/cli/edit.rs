@@ -4,11 +4,10 @@
 //! memory only, and gone at the end, however that comes; what did not change keeps
 //! its line; nothing is written unless the editor ended well and its text is an env
 //! file.
-//! Must not know: what a private folder is made of (`private`), how a program is
-//! followed (`editor`).
+//! Must not know: what a private folder is made of (`delivery::private`), how a program
+//! is followed (`editor`).
 
 mod editor;
-pub(super) mod private;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,14 +15,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::editor::{Done, Editor};
-use self::private::Private;
 use super::output::Terminal;
 use super::prompt::{Answer, agrees};
 use super::sealed::keys::Opener;
 use super::sealed::{Change, SealedFile, pieces_of, text_of};
 use super::{Failure, Global, exit};
+use crate::delivery::private::{Private, PrivateError, Purpose};
 use crate::process::Hardened;
 use crate::sealed::Opened;
+use crate::source::file::TEXT_LIMIT;
 
 #[derive(Debug, Args)]
 #[command(after_help = "The editor is $VISUAL, else $EDITOR, else vi. It gets the text in a file in memory \
@@ -63,7 +63,8 @@ async fn edit(
     // From here on no signal ends us before what we lay down is wiped.
     let mut editor = Editor::new(hardened)?;
     let before = text_of(&file.label, opened)?;
-    let private = Private::make(&plain_name(Path::new(&file.label)), &before)?;
+    let private =
+        Private::make(Purpose::Edit, &plain_name(Path::new(&file.label)), &before).map_err(failure)?;
     let done = loop {
         match editor.run(&private).await {
             Err(failure) => break Err(failure),
@@ -95,7 +96,8 @@ async fn edit(
     };
     match private.wipe() {
         Ok(()) => done,
-        Err(failure) => {
+        Err(error) => {
+            let failure = failure(error);
             terminal.failure(&failure);
             done.map(|code| if code == exit::FINE { failure.exit } else { code })
         }
@@ -110,7 +112,7 @@ fn take(
     private: &Private,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let after = private.read()?;
+    let after = private.read(TEXT_LIMIT).map_err(failure)?;
     if *after == *before {
         terminal.note(&format!("{}: nothing was changed", file.label));
         return Ok(());
@@ -120,6 +122,18 @@ fn take(
     let settled = file.replace(&change.sealed(&file.container, opened)?)?;
     terminal.note(&format!("{}: {}", file.label, change.words()));
     settled
+}
+
+/// What keeps the private file from being used, in the words of an editor.
+fn failure(error: PrivateError) -> Failure {
+    match error {
+        PrivateError::NotRead { why } => Failure::new(
+            exit::REFUSED,
+            format!("what the editor left cannot be read: {why}"),
+            Some("save the file under the name that it had".into()),
+        ),
+        error => Failure::new(exit::REFUSED, error.to_string(), error.help()),
+    }
 }
 
 /// What the file is called in the editor, which colours it by its name.

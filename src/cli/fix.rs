@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::assemble::Setup;
@@ -119,7 +118,7 @@ fn is_referred_to(name: &str, setup: &Setup) -> bool {
 }
 
 fn change_mode(path: &Path, label: &str, mode: u32) -> Result<(), Failure> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|error| {
+    file::change_mode(path, mode).map_err(|error| {
         Failure::new(exit::REFUSED, format!("the mode of {label} could not be changed: {error}"), None)
     })
 }

@@ -169,9 +169,9 @@ enum Command {
     Check(check::Check),
     /// Print the configuration in a reader's format
     Render(render::Render),
-    /// Resolve, validate, become CMD
+    /// Resolve, validate, become CMD; with --watch, supervise it
     Run(run::Run),
-    /// Run CMD on a laptop: .env files, generated development secrets
+    /// Run CMD on a laptop: .env files, generated development secrets, restarts on save
     Dev(dev::Dev),
     /// Watch the sources, publish what is valid, feed the deliveries
     Daemon(daemon::Daemon),

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use super::{Color, Failure, Global, LogFormat, exit};
 use crate::model::finding::Code;
 use crate::report::Style;
+use crate::telemetry::Level;
+use crate::telemetry::log::{Format, Log};
 
 /// What is known about the streams.
 pub(super) struct Terminal {
@@ -68,6 +70,35 @@ impl Terminal {
         }
     }
 
+    /// A log of what happens while something goes on, with as much as was asked for. Who
+    /// does not read it holds up nobody; its last lines are written when it is dropped.
+    pub(super) fn log(&self) -> Log {
+        let format = if self.json { Format::Json } else { Format::Text };
+        let spooled = Log::spooled(format, self.least(), io::stderr());
+        // Without a thread for it, lines are still better than none.
+        spooled.unwrap_or_else(|_| Log::new(format, self.least(), Box::new(io::stderr())))
+    }
+
+    /// What lines must weigh.
+    fn least(&self) -> Level {
+        match (self.quiet, self.verbose) {
+            (true, _) => Level::Warning,
+            (false, 0) => Level::Info,
+            (false, _) => Level::Debug,
+        }
+    }
+
+    /// Whether more is to be said, `-v`.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.verbose > 0 && !self.quiet
+    }
+
+    /// How findings are drawn on stderr while something goes on; none where machines read
+    /// it.
+    pub(super) fn drawing_style(&self) -> Option<Style> {
+        (!self.json).then(|| self.stderr_style())
+    }
+
     /// Whether notes are not told.
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet
@@ -124,12 +155,14 @@ impl Terminal {
 
     fn say(&self, level: &str, text: &str) {
         let mut stderr = io::stderr().lock();
-        // Nobody reads stderr: there is nowhere left to say so.
-        let _closed = if self.json {
-            writeln!(stderr, "{}", serde_json::json!({ "level": level, "message": text }))
+        let line = if self.json {
+            format!("{}\n", serde_json::json!({ "level": level, "message": text }))
         } else {
-            writeln!(stderr, "dlconf: {}", visible(text))
+            format!("dlconf: {}\n", visible(text))
         };
+        // In one piece: a program may write to the same place. Nobody reads stderr: there
+        // is nowhere left to say so.
+        let _closed = stderr.write_all(line.as_bytes());
     }
 }
 

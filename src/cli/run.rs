@@ -1,9 +1,13 @@
 //! `dlconf run -- CMD`: resolve, validate, become CMD; over leased credentials,
-//! stay as its parent. With `--socket`, a daemon has resolved and validated.
+//! stay as its parent. With `--watch`, supervise it. With `--socket`, a daemon has
+//! resolved and validated.
 
-mod environment;
-pub(super) mod keeper;
+pub(super) mod here;
+mod keeper;
 mod socket;
+pub(super) mod stage;
+pub(super) mod supervision;
+pub(super) mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,15 +21,20 @@ use super::render::passed;
 use super::{Failure, Global, exit};
 use crate::assemble::Choice;
 use crate::broker::judge::Judged;
+use crate::delivery::environment::{Inherited, environment};
 use crate::model::schema::kind::parse_go_duration;
 use crate::process::{Hardened, become_program};
 use crate::source::Use;
-pub(super) use environment::Inherited;
-use environment::environment;
+use here::{Here, Program};
 use keeper::Keeper;
+use supervision::Supervision;
 
 #[derive(Debug, Args)]
+#[command(mut_group("Supervision", |options| options.requires("watch")))]
 pub(super) struct Run {
+    /// Stay as the program's parent: when its variables change, restart it, or do what --on-change says
+    #[arg(long)]
+    watch: bool,
     /// Give only declared variables: nothing of this process's environment passes
     #[arg(long)]
     pristine: bool,
@@ -41,6 +50,8 @@ pub(super) struct Run {
     /// With --socket, how long to wait for a daemon that is not there or not ready yet
     #[arg(long, value_name = "DURATION", default_value = "30s", requires = "socket", value_parser = duration)]
     wait: Duration,
+    #[command(flatten)]
+    supervision: Supervision,
     /// The command, after `--`
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -53,9 +64,11 @@ impl Run {
         terminal: &Terminal,
         hardened: Hardened,
     ) -> Result<u8, Failure> {
+        if self.watch {
+            return self.watch(global, terminal, hardened);
+        }
         let inherited = if self.pristine { Inherited::Only(&self.allow) } else { Inherited::Undeclared };
-        if let Some(path) = &self.socket {
-            let lender = socket::Lender { path, vars: &self.vars, wait: self.wait };
+        if let Some(lender) = self.lender() {
             let environment = lender.environment(global, terminal, inherited).map_err(Failure::for_run)?;
             let Err(error) = become_program(hardened, &self.command, &environment);
             return Err(Failure::new(error.exit_code(), error.to_string(), None));
@@ -63,6 +76,28 @@ impl Run {
         let setup = setup(global, Choice::Asked, terminal.stderr_style()).map_err(Failure::for_run)?;
         let assembled = setup.assemble(false, terminal);
         hand_over(setup, assembled, terminal, hardened, &self.command, inherited)
+    }
+}
+
+impl Run {
+    fn lender(&self) -> Option<socket::Lender<'_>> {
+        let path = self.socket.as_ref()?;
+        Some(socket::Lender { path, vars: &self.vars, wait: self.wait })
+    }
+
+    /// Supervises the command, over a daemon or over the sources themselves.
+    fn watch(&self, global: &Global, terminal: &Terminal, hardened: Hardened) -> Result<u8, Failure> {
+        let terms = self.supervision.terms().map_err(Failure::for_run)?;
+        let only = self.pristine.then(|| self.allow.clone());
+        let program = Program { command: &self.command, only, terms };
+        if let Some(lender) = self.lender() {
+            return lender.watch(global, terminal, program, hardened).map_err(Failure::for_run);
+        }
+        let mut here = Here::begin(global, Choice::Asked, terminal, hardened).map_err(Failure::for_run)?;
+        Ok(match here.read(terminal) {
+            Ok(first) => here.supervise(first, program, None, terminal),
+            Err(told) => here.give_up(told, terminal),
+        })
     }
 }
 
@@ -74,7 +109,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Gives the command what validated: becomes it, or stays while it runs. Closes
 /// the sources.
-pub(super) fn hand_over(
+fn hand_over(
     setup: Setup,
     assembled: Judged,
     terminal: &Terminal,

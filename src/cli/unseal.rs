@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use clap::Args;
 use nix::sys::statfs::fstatfs;
 
-use super::edit::private::is_memory;
 use super::output::Terminal;
 use super::sealed::keys::Opener;
 use super::sealed::{SealedFile, names, text_of};
 use super::{Failure, Global, exit};
+use crate::delivery::private::is_memory;
 
 #[derive(Debug, Args)]
 #[command(after_help = "The text goes to stdout only: plaintext is not to touch a disk. \

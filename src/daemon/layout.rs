@@ -2,7 +2,6 @@
 //! listens. Read whole, so that a reload changes all of it or nothing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::unistd::Uid;
@@ -11,7 +10,7 @@ use super::last_good::Terms;
 use crate::access::audit::{AuditConfig, AuditError};
 use crate::access::{Audit, NothingSelected, Policy};
 use crate::assemble::{self, Choice, Ground, Request, Sources, ground, load_policy};
-use crate::broker::{Plan, Planned};
+use crate::broker::Plan;
 use crate::delivery::config::DeliveryConfig;
 use crate::failure::{Failure, Fault, exit};
 use crate::last_good::{About, SnapshotConfig, judge_key};
@@ -19,7 +18,7 @@ use crate::model::key::Key;
 use crate::report::Style;
 use crate::serve::config::Listen;
 use crate::serve::{BindError, Bound, Limits, socket};
-use crate::settings::{MAX_AGE, Settings, ShownPath, SocketSettings, SourceSettings};
+use crate::settings::{Settings, ShownPath, SocketSettings, SourceSettings};
 use crate::source::Source;
 use crate::source::file::Stamp;
 use crate::source::notice::Notices;
@@ -79,29 +78,16 @@ impl Layout {
             };
             present?.said.iter().find(same).map(|(source, _)| Arc::clone(source))
         };
-        let Sources { all, passed_over, env_files, .. } = assemble::build(&ground, request, Some(hub), &kept);
+        let sources = assemble::build(&ground, request, Some(hub), &kept);
+        let plan = assemble::plan(&ground, &sources);
+        let Sources { all, env_files, .. } = sources;
         let deliveries = deliveries(&ground)?;
         let read = ground.files.iter().map(|(file, _)| file).chain(&env_files);
         overwrites_nothing(&deliveries, ground.settings.snapshot.as_ref(), read)?;
         let (policy, policy_file) = load_policy(&ground, Uid::effective().as_raw(), style)?;
         let label = ground.opened.label().map(str::to_owned);
-        let Ground { mut files, schema, schema_hash, environment, service, settings, process, .. } = ground;
+        let Ground { mut files, schema_hash, settings, .. } = ground;
         files.extend(policy_file);
-        let planned = |(source, said): &(Arc<dyn Source>, Option<SourceSettings>)| Planned {
-            source: Arc::clone(source),
-            kind: said.as_ref().map_or("dotenv", |said| said.kind.name()),
-            identity: said.as_ref().map_or_else(|| "env-file".into(), |said| said.kind.identity().into()),
-            max_age: said.as_ref().map_or(MAX_AGE, |said| said.max_age),
-        };
-        let plan = Plan {
-            schema: Arc::new(schema),
-            environment,
-            service,
-            process,
-            sources: all.iter().map(planned).collect(),
-            passed_over,
-            debounce: settings.debounce,
-        };
         let Settings { socket, audit, ops, snapshot, .. } = settings;
         Ok(Self {
             plan,
@@ -208,11 +194,6 @@ impl Layout {
             per_user: socket.max_connections_per_user,
             ..limits
         })
-    }
-
-    /// Every path whose change may change this.
-    pub(super) fn watched(&self) -> Vec<PathBuf> {
-        self.files.iter().map(|(file, _)| file.path.clone()).collect()
     }
 
     /// The sources that are in this and not in the other.

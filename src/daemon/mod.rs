@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::access::Rules;
 use crate::access::audit::Closing;
-use crate::assemble::Request;
+use crate::assemble::{Request, WatchedFiles};
 use crate::broker::Broker;
 use crate::failure::{Failure, exit};
 use crate::process::{Helper, HelperHandle, reap_adopted};
@@ -40,7 +40,7 @@ use crew::{Crew, Pulse};
 use face::Face;
 use last_good::Keeper;
 use layout::Layout;
-use reload::{Attempt, Loaded, WatchedFiles};
+use reload::{Attempt, Loaded};
 use systemd::Systemd;
 
 /// When a reload that was refused is tried again by itself.
@@ -160,7 +160,7 @@ impl Daemon {
 
     /// Works until told to end, or until a part of it ends unasked.
     async fn live(mut self, mut signals: Signals) -> u8 {
-        let mut files = WatchedFiles::new(&self.hub, &self.layout);
+        let mut files = WatchedFiles::new(&self.hub, self.layout.files.clone());
         let mut attempt: Option<Pin<Box<dyn Future<Output = Attempt>>>> = None;
         let (mut asked_again, mut by_itself) = (false, false);
         // A reload that was refused may work later: a source is there again.
@@ -175,7 +175,7 @@ impl Daemon {
                     self.face.audit().inspect(|audit| audit.reopen());
                     (asked_again, by_itself) = (true, false);
                 }
-                () = files.changed() => (asked_again, by_itself) = (true, false),
+                _ = files.changed() => (asked_again, by_itself) = (true, false),
                 _ = signals.child.recv() => reap_adopted(self.helper.as_ref().map(HelperHandle::pid)),
                 ended = self.crew.ended() => break Err(ended),
                 how = helper_ended(self.helper.as_ref()) => {
@@ -195,7 +195,7 @@ impl Daemon {
                     again = match self.crew.conclude(done, by_itself, &self.face) {
                         Some(layout) => {
                             self.layout = layout;
-                            files = WatchedFiles::new(&self.hub, &self.layout);
+                            files = WatchedFiles::new(&self.hub, self.layout.files.clone());
                             None
                         }
                         None => Some(Instant::now() + TRY_AGAIN),

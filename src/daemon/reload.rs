@@ -14,10 +14,8 @@ use crate::assemble::Request;
 use crate::broker::Broker;
 use crate::failure::Failure;
 use crate::report::Style;
-use crate::settings::ShownPath;
 use crate::source::Source;
-use crate::source::file::Stamp;
-use crate::source::notice::{FileWatch, Notices};
+use crate::source::notice::Notices;
 use crate::status::FindingStatus;
 use crate::telemetry::Listener;
 
@@ -117,35 +115,4 @@ fn in_words(failure: &Failure) -> Vec<FindingStatus> {
         help: fault.help.clone(),
     });
     faults.collect()
-}
-
-/// The files that settings and schema were read from.
-pub(super) struct WatchedFiles {
-    watch: FileWatch,
-    files: Vec<(ShownPath, Option<Stamp>)>,
-}
-
-impl WatchedFiles {
-    pub(super) fn new(hub: &Arc<Notices>, layout: &Layout) -> Self {
-        Self { watch: hub.watch(layout.watched()), files: layout.files.clone() }
-    }
-
-    /// Waits until one of them is another than it was when it was read. It may be
-    /// dropped at any time.
-    pub(super) async fn changed(&mut self) {
-        while !self.are_other() {
-            self.watch.changed().await;
-        }
-    }
-
-    /// Whether one is another than at the last look.
-    fn are_other(&mut self) -> bool {
-        let mut is_other = false;
-        for (file, stamp) in &mut self.files {
-            let now = file.stamp();
-            is_other |= now != *stamp;
-            *stamp = now;
-        }
-        is_other
-    }
 }

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use super::encode::Format;
 use crate::access::Selection;
+use crate::process::Signal;
 
 /// `[delivery.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,8 +14,9 @@
 //! Must not know: what the content means.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -97,6 +98,14 @@ impl Expected {
             _ => false,
         }
     }
+}
+
+/// Gives a file another mode. Links are followed.
+///
+/// # Errors
+/// What the system says.
+pub fn change_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Replaces the file at `path`, or creates it.

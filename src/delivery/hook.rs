@@ -11,14 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::config::{Action, OnChange};
 use crate::model::snapshot::Version;
 use crate::process::helper::{Outcome, Ran, Request};
-use crate::process::{HelperHandle, pidfd};
+use crate::process::{HelperHandle, Signal, pidfd};
 
 mod mask;
 

@@ -56,7 +56,8 @@ pub(super) fn is_generation(name: &OsStr) -> bool {
     time.len() == form.len() && time.iter().zip(form).all(alike) && is_random(random)
 }
 
-fn is_random(text: &[u8]) -> bool {
+/// Whether a text is of the form of our random numbers: 16 hexadecimal digits.
+pub(super) fn is_random(text: &[u8]) -> bool {
     text.len() == DIGITS && text.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
 }
 
@@ -66,7 +67,7 @@ fn random() -> Result<u64, Errno> {
 
 /// Takes what was just created for oneself, for as long as it is open. False if a
 /// sweeper was faster: then another must be made.
-pub(crate) fn claim(made: &File) -> std::io::Result<bool> {
+pub(super) fn claim(made: &File) -> std::io::Result<bool> {
     match made.try_lock() {
         Err(TryLockError::WouldBlock) => Ok(false),
         // A file system without locks is written to without them: nobody sweeps there.
@@ -76,7 +77,7 @@ pub(crate) fn claim(made: &File) -> std::io::Result<bool> {
 }
 
 /// Whether nobody writes what was found: it is then ours to remove.
-pub(crate) fn is_abandoned(found: &File) -> bool {
+pub(super) fn is_abandoned(found: &File) -> bool {
     found.try_lock().is_ok()
 }
 

@@ -11,10 +11,12 @@ pub mod courier;
 pub mod directory;
 pub mod encode;
 pub mod env_file;
+pub mod environment;
 pub mod file;
 mod folder;
 pub mod hook;
-pub(crate) mod leftovers;
+mod leftovers;
+pub(crate) mod private;
 mod rights;
 mod write_error;
 

@@ -70,6 +70,8 @@ pub struct Moved {
     pub last: u64,
     /// Where it stands among the variables; none where it is gone.
     pub at: Option<usize>,
+    /// Whether it has a value, but one that is too old to be given (`stale = "refuse"`).
+    pub withheld: bool,
 }
 
 /// A change that led to a generation.
@@ -101,11 +103,18 @@ impl Snapshot {
             let before = was.and_then(|was| old.get(was.at?));
             let is_same = before.is_some_and(|before| before.value.same_as(&new.value));
             let last = was.filter(|_| is_same).map_or(version.generation, |was| was.last);
-            moved.insert(new.key.clone(), Moved { last, at: Some(at) });
+            moved.insert(new.key.clone(), Moved { last, at: Some(at), withheld: false });
+        }
+        for key in withheld {
+            let gone = Moved { last: version.generation, at: None, withheld: false };
+            moved.entry(key.clone()).or_insert(gone);
         }
         for (key, moved) in &mut moved {
-            if moved.at.is_some_and(|at| variables.get(at).is_none_or(|variable| variable.key != *key)) {
-                *moved = Moved { last: version.generation, at: None };
+            let is_gone = moved.at.is_some_and(|at| variables.get(at).is_none_or(|one| one.key != *key));
+            let is_withheld = withheld.contains(key);
+            if is_gone || moved.withheld != is_withheld {
+                let at = moved.at.filter(|_| !is_gone);
+                *moved = Moved { last: version.generation, at, withheld: is_withheld };
             }
         }
         Self { version, since, causes, variables, moved }
@@ -152,12 +161,13 @@ impl Snapshot {
         &self.variables
     }
 
-    /// Whether it holds the same names with the same values. Where they come from
-    /// may differ.
+    /// Whether it holds the same names with the same values, and withholds the same.
+    /// Where they come from may differ.
     pub fn holds_the_same(&self, validated: &Validated, withheld: &BTreeSet<Key>) -> bool {
         let mut given = validated.variables().iter().filter(|delivered| !withheld.contains(&delivered.key));
         self.variables.iter().all(|ours| {
             given.next().is_some_and(|theirs| ours.key == theirs.key && ours.value.same_as(&theirs.value))
         }) && given.next().is_none()
+            && self.moved.iter().filter(|(_, moved)| moved.withheld).map(|(key, _)| key).eq(withheld)
     }
 }

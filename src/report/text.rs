@@ -40,6 +40,16 @@ pub fn render(report: &Report<'_>, style: Style) -> String {
     out
 }
 
+/// The errors alone, each as the report draws it.
+pub fn errors(findings: &[Finding], style: Style) -> String {
+    let pen = Pen { style: Style { width: style.width.max(NARROWEST), ..style } };
+    let mut out = String::new();
+    for finding in findings.iter().filter(|finding| finding.severity == Severity::Error) {
+        pen.finding(&mut out, finding);
+    }
+    out
+}
+
 struct Pen {
     style: Style,
 }

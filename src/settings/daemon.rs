@@ -7,7 +7,6 @@
 //! Must not know: who listens.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::ffi::OsStrExt as _;
 
 use super::durations::written;
 use super::layers::Merged;
@@ -107,7 +106,7 @@ impl Opened {
 /// A Unix socket.
 fn unix(table: &Table<'_>, field: &str, text: &str, mode: u32) -> Result<SocketConfig, SettingsError> {
     let target = table.target(&[field], "listen at", text)?;
-    let length = target.path.as_os_str().as_bytes().len();
+    let length = target.path.as_os_str().len();
     if length > LONGEST {
         let clause = format!("is {length} bytes long from the root on, and a socket's may be {LONGEST}");
         return Err(table.wrong(&[field], &clause, "choose a shorter one, such as /run/dlconf/dlconf.sock"));

@@ -114,6 +114,23 @@ impl Log {
         if line.level < self.least {
             return;
         }
+        self.put(&line, event);
+    }
+
+    /// Writes a line that is no daemon's event, if it weighs enough; `event` is its
+    /// name for machines.
+    pub fn say(&self, level: Level, event: &'static str, message: String, fields: Value) {
+        if level >= self.least {
+            self.print(&Line::new(level, event, message, fields));
+        }
+    }
+
+    /// Writes text that is drawn already, for people.
+    pub fn draw(&self, text: &str) {
+        self.pass(text);
+    }
+
+    fn put(&self, line: &Line, event: &Event) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let crowd = match event {
             Event::TurnedAway { what } => Some(Crowd::TurnedAway(what)),
@@ -125,7 +142,16 @@ impl Log {
         if crowd.is_some_and(|crowd| out.has_said(crowd)) {
             return;
         }
-        let text = line.written(self.format);
+        drop(out);
+        self.print(line);
+    }
+
+    fn print(&self, line: &Line) {
+        self.pass(&line.written(self.format));
+    }
+
+    fn pass(&self, text: &str) {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody reads it: there is nowhere left to say so.
         let _closed = out.writer.write_all(text.as_bytes()).and_then(|()| out.writer.flush());
     }
@@ -509,8 +535,8 @@ fn roughly(time: Duration) -> Duration {
     Duration::from_nanos_u128(time.as_nanos().next_multiple_of(GRAIN))
 }
 
-/// `error[DLC001] …` without its weight: `[DLC001] message (place; fix: help)`.
-fn sentence(words: &Words) -> String {
+/// A finding in one sentence, without its weight: `[DLC001] message (place; fix: help)`.
+pub(crate) fn sentence(words: &Words) -> String {
     let code = words.code.map_or(String::new(), |code| format!("[{code}] "));
     let help = words.help.as_ref().map(|help| format!("fix: {help}"));
     let more: Vec<&str> = words.place.as_deref().into_iter().chain(help.as_deref()).collect();
@@ -526,7 +552,8 @@ fn listed(faults: &[Words]) -> String {
     parts.join("; ")
 }
 
-fn names(keys: &[Key]) -> String {
+/// Some of these names, and how many more there are.
+pub(crate) fn names(keys: &[Key]) -> String {
     let mut parts: Vec<&str> = keys.iter().take(KEYS).map(Key::as_str).collect();
     let more = format!("{} more", keys.len().saturating_sub(KEYS));
     if keys.len() > KEYS {
@@ -535,11 +562,13 @@ fn names(keys: &[Key]) -> String {
     parts.join(", ")
 }
 
-fn all(keys: &[Key]) -> Value {
+/// All of them.
+pub(crate) fn all(keys: &[Key]) -> Value {
     keys.iter().map(Key::as_str).collect()
 }
 
-fn every(faults: &[Words]) -> Value {
+/// Findings by their parts.
+pub(crate) fn every(faults: &[Words]) -> Value {
     faults.iter().map(one).collect()
 }
 

@@ -2,6 +2,7 @@
 //! deleted there, and what becomes of the file that a program reads.
 
 mod last_good;
+mod lent;
 mod running;
 
 use std::time::{Duration, Instant};

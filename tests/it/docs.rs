@@ -5,12 +5,14 @@
 //! (with remote sources, which are passed over), `schema`, `schema-part`, which
 //! lacks only the head that every schema has, or `policy`, about the variables of
 //! DataLens, in which user 10001 may read those of `cc`. A block without such a word is an
-//! excerpt and is not judged.
+//! excerpt and is not judged. A block `sh run` is run, in a folder where `./server` ends at once.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use crate::program::{Folder, SMALL_SCHEMA};
+use crate::program::{Folder, Ran, SMALL_SCHEMA};
 
 /// What a `schema-part` leaves out.
 const HEAD: &str = "schema_version = 1\n\
@@ -154,4 +156,27 @@ fn every_whole_file_in_the_docs_is_understood() {
         }
     }
     assert!(judged.iter().zip([3, 3, 1]).all(|(&count, least)| count >= least), "{judged:?}");
+}
+
+#[test]
+fn every_command_that_runs_a_program_works() {
+    let binary = Path::new(env!("CARGO_BIN_EXE_dlconf")).parent().unwrap().to_owned();
+    let path = std::env::join_paths([binary, "/usr/bin".into(), "/bin".into()]).unwrap();
+    let mut count = 0;
+    for (page, text) in pages() {
+        for (_, content) in Page::of(&text).blocks.into_iter().filter(|(words, _)| words == "sh run") {
+            for line in content.lines().filter(|line| !line.starts_with('#')) {
+                let folder = Folder::with_env("TOKEN=0123456789abcdefghijklmnopqrstuv\n");
+                folder.file("dlconf.schema.toml", SMALL_SCHEMA).file("server", "#!/bin/sh\nexit 0\n");
+                fs::set_permissions(folder.join("server"), fs::Permissions::from_mode(0o755)).unwrap();
+                let mut bash = Command::new("bash");
+                bash.args(["-euc", line]).current_dir(folder.path());
+                let output = bash.env_clear().env("PATH", &path).stdin(Stdio::null()).output().unwrap();
+                let ran = Ran::of(&output);
+                assert_eq!(ran.code, 0, "{}: {line}\n{}{}", page.display(), ran.stdout, ran.stderr);
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 4, "only {count} commands were found");
 }

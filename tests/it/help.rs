@@ -26,6 +26,19 @@ fn the_manual_has_every_command() {
 }
 
 #[test]
+fn what_supervises_says_its_options_and_what_they_are_by_default() {
+    let folder = Folder::new();
+    for command in ["run", "dev"] {
+        let ran = folder.run(&[command, "--help"]).exits(0).says("Supervision:");
+        for option in ["--on-change <ACTION>", "--kill-timeout", "[default: 30s]", "--healthy", "--deliver"] {
+            assert!(ran.stdout.contains(option), "{command}: {option}");
+        }
+    }
+    folder.run(&["run", "--help"]).says("--watch");
+    folder.run(&["dev", "--watch", "--", "true"]).exits(125);
+}
+
+#[test]
 fn help_shows_no_values_of_the_environment() {
     let ran = Folder::new().run_with(&["check", "--help"], &[("DLCONF_SERVICE", "canary")]).exits(0);
     ran.says("DLCONF_SERVICE").never_says("canary");

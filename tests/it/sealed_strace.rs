@@ -67,6 +67,8 @@ enum May {
     Nothing,
     Print(&'static [&'static str]),
     Edit(usize),
+    /// Into what a program is handed: a file in our folder in memory, or one without a name.
+    Hand(&'static str),
 }
 
 impl May {
@@ -77,6 +79,7 @@ impl May {
                 Self::Nothing => false,
                 Self::Print(what) => sight.is_stdout_pipe() && what.contains(&sight.what),
                 Self::Edit(_) => sight.place.contains(&format!("<{runtime}/dlconf-edit.")),
+                Self::Hand(place) => sight.place.contains(&place.replace("RUNTIME", runtime)),
             };
             assert!(may, "{arguments:?} writes plaintext: {sight:?}");
         }
@@ -84,6 +87,8 @@ impl May {
             Self::Nothing => 0,
             Self::Print(what) => what.len(),
             Self::Edit(least) => *least,
+            // Both are in one text.
+            Self::Hand(_) => 2,
         };
         assert!(sights.len() >= least, "the watch sees what is written: {arguments:?}: {sights:?}");
     }
@@ -155,6 +160,31 @@ fn no_command_that_reads_a_sealed_source_writes_plaintext_to_a_disk() {
             (&["--config", "dlconf.toml", "get", "--local", "JWT_SECRET"], &[], 0, May::Print(&[SECRET])),
             (&["--config", "dlconf.toml", "doctor"], &[], 0, May::Nothing),
             (&["--config", "dlconf.toml", "run", "--", "true"], &[], 0, May::Nothing),
+        ],
+    );
+    // By another way than an environment.
+    let reads = "grep -q canary \"$DLCONF_FILE\"";
+    let run = |how| {
+        [
+            "--config",
+            "dlconf.toml",
+            "run",
+            "--watch",
+            "--deliver",
+            how,
+            "--healthy",
+            "1",
+            "--",
+            "sh",
+            "-c",
+            reads,
+        ]
+    };
+    all_watched(
+        &folder,
+        &[
+            (&run("file"), &[], 0, May::Hand("<RUNTIME/dlconf-run.")),
+            (&run("fd"), &[], 0, May::Hand("</memfd:dlconf")),
         ],
     );
     // What is wrong is told, and of a secret not how: one that is none, one that was

@@ -25,7 +25,7 @@ use std::path::Path;
 
 use super::named::Named;
 
-const ROOT: u32 = 0;
+pub(super) const ROOT: u32 = 0;
 const WRITABLE_BY_EVERYBODY: u32 = 0o002;
 
 /// The folder in which a socket lies.

@@ -10,13 +10,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
-use super::super::run::keeper::{Heard, Signals, from_the_keyboard};
 use super::super::{Failure, exit, prompt};
-use super::private::Private;
-use crate::process::{Child, Event, Found, Hardened};
+use crate::delivery::private::Private;
+use crate::process::{Child, Event, Found, Hardened, Heard, Signal, Signals, from_the_keyboard};
 
 /// How long an editor has to end when we are told to.
 const GRACE: Duration = Duration::from_secs(2);

@@ -8,7 +8,8 @@
 //! Must not know: values; what a source is connected to.
 //!
 //! # Current limitations
-//! - The program is not restarted when values change: that is said once a source.
+//! - The program is not restarted when values change: that is said once a source, and
+//!   is what `--watch` is for.
 //! - SIGINT, SIGQUIT, SIGTSTP and SIGWINCH that somebody sends to dlconf alone are
 //!   not passed on while it is in the foreground of a terminal: they cannot be told
 //!   from the terminal's own, which the program gets anyway.
@@ -16,24 +17,17 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::future::{pending, poll_fn};
-use std::io;
+use std::future::pending;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nix::sys::signal::Signal;
-use tokio::signal::unix::{self, SignalKind};
 
-use crate::cli::assemble::close_all;
-use crate::cli::{Failure, exit};
-use crate::process::{Child, Event, Found, Hardened, LISTENED};
+use super::stage;
+use crate::cli::Failure;
+use crate::cli::assemble::{RETURN_DEADLINE, close_all};
+use crate::process::{Child, Event, Hardened, Heard, Signal, Signals, from_the_keyboard};
 use crate::source::{Source, Use};
-
-/// How long the sources may take to give leases back: less than what those who
-/// stop services wait before they kill.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How soon a source is followed again after it said that values changed. We do
 /// not fetch them, so it may say so at once again.
@@ -64,10 +58,7 @@ impl Keeper {
         command: &[OsString],
         environment: &[(OsString, OsString)],
     ) -> Result<Self, Failure> {
-        let found = Found::look();
-        let signals = Signals::listen().map_err(|error| {
-            Failure::new(exit::RUN_FAILED, format!("the system refuses signal handlers: {error}"), None)
-        })?;
+        let (found, signals) = stage::listen()?;
         let child = Child::start(hardened, found, command, environment)
             .map_err(|error| Failure::new(error.exit_code(), error.to_string(), None))?;
         Ok(Self { child, signals, asked: false })
@@ -87,7 +78,7 @@ impl Keeper {
             }
         };
         let closed = tokio::select! {
-            closed = close_all(sources, Use::Over, CLOSE_DEADLINE) => closed,
+            closed = close_all(sources, Use::Over, RETURN_DEADLINE) => closed,
             () = asked_again(&mut self.signals, self.asked) => false,
         };
         Kept { code, closed }
@@ -119,11 +110,6 @@ fn asks_for_an_end(signal: Signal) -> bool {
     matches!(signal, Signal::SIGTERM | Signal::SIGINT)
 }
 
-/// Whether it is one that a terminal sends to everybody in the foreground.
-pub(in crate::cli) fn from_the_keyboard(signal: Signal) -> bool {
-    matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTSTP | Signal::SIGWINCH)
-}
-
 /// Waits until somebody asks for an end who has asked before.
 async fn asked_again(signals: &mut Signals, mut asked: bool) {
     loop {
@@ -141,52 +127,12 @@ async fn follow(source: &dyn Source, warn: &dyn Fn(&str)) {
     source.changed().await;
     warn(&format!(
         "source '{}' has other values now; the program keeps those that it started with: restart it to have \
-         it read them",
+         it read them (`run --watch` does that)",
         source.name()
     ));
     loop {
         tokio::time::sleep(FOLLOW_AGAIN).await;
         source.changed().await;
-    }
-}
-
-/// What we hear.
-pub(in crate::cli) enum Heard {
-    /// A signal for the program.
-    Passed(Signal),
-    /// Something happened to a child.
-    Child,
-}
-
-/// The signals we listen to.
-pub(in crate::cli) struct Signals {
-    /// In the order of [`LISTENED`].
-    passed: Vec<(Signal, unix::Signal)>,
-    child: unix::Signal,
-}
-
-impl Signals {
-    pub(in crate::cli) fn listen() -> io::Result<Self> {
-        let passed = LISTENED.into_iter().map(|signal| {
-            let kind = SignalKind::from_raw(signal as i32);
-            unix::signal(kind).map(|stream| (signal, stream))
-        });
-        Ok(Self { passed: passed.collect::<io::Result<_>>()?, child: unix::signal(SignalKind::child())? })
-    }
-
-    /// The next one. Of those that came together, the child's comes last: a
-    /// signal that was meant to stop or continue it must reach it before we judge
-    /// how it is.
-    pub(in crate::cli) async fn next(&mut self) -> Heard {
-        poll_fn(|context| {
-            for (signal, stream) in &mut self.passed {
-                if stream.poll_recv(context).is_ready() {
-                    return Poll::Ready(Heard::Passed(*signal));
-                }
-            }
-            self.child.poll_recv(context).map(|_| Heard::Child)
-        })
-        .await
     }
 }
 

@@ -1,38 +1,56 @@
 //! `dlconf run --socket`: the values come from a daemon.
 //!
-//! Owns: waiting for a daemon that is just starting; what its two answers become.
+//! Owns: waiting for a daemon that is just starting; what its answers become, once
+//! (`environment`) or for as long as a program runs (`watch`).
 //! Invariants: nothing is read here but these answers, so neither settings nor schema
-//! are needed; a value goes nowhere but into the program's environment; when that is
-//! made, nothing is open any more.
-//! Must not know: how a daemon is asked.
+//! are needed; a value goes nowhere but to the program; when dlconf becomes that, nothing
+//! is open any more.
+//! Must not know: how a daemon is asked; how a program is run.
+//!
+//! Rooms: `borrower` asks and judges what comes back; `follow` stays with a daemon;
+//! `outage` tells of one that cannot be followed; `acknowledge` says what runs;
+//! `ledger` is what these know of the program.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod acknowledge;
+mod borrower;
+mod follow;
+mod ledger;
+mod outage;
+
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::environment::{Inherited, environment};
+use super::here::Program;
+use super::stage::{self, unless_told};
+use super::words::Spoken;
 use crate::access::Action;
-use crate::cli::ask::{Answer, Daemon, Missed, Question, Value, runtime};
+use crate::cli::ask::{Answer, Daemon, Missed, Question, Tag, runtime};
 use crate::cli::get::unanswered;
 use crate::cli::output::Terminal;
-use crate::cli::{Failure, Global, exit};
-use crate::model::key::Key;
+use crate::cli::{Failure, Global};
+use crate::delivery::environment::{Inherited, environment};
 use crate::model::schema::kind::go_duration;
-use crate::model::secret::SecretValue;
-use crate::process::Interrupts;
+use crate::process::{Hardened, Interrupts, die_like};
 use crate::serve::socket::Names;
+use crate::supervise::{Happening, Inheritance, Offer, Supervised, Witness, supervise};
+use acknowledge::Acknowledger;
+use borrower::{Borrower, Config, Served, config};
+use follow::Follower;
+use ledger::Ledger;
 
 /// How long a person is left without a word.
 const SILENCE: Duration = Duration::from_secs(1);
+/// Between two attempts to get all, where some is withheld.
+const PARTIAL: Duration = Duration::from_secs(1);
 /// Between two attempts, at first and at most.
 const STEPS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-/// The longest word that may be shown though nobody knows what it is.
-const LONGEST_WORD: usize = 24;
 
 /// The daemon that lends its values, and what is wanted of it.
 pub(super) struct Lender<'a> {
@@ -42,11 +60,29 @@ pub(super) struct Lender<'a> {
     pub(super) wait: Duration,
 }
 
-/// What `GET /v1/config` answers.
-#[derive(Deserialize)]
-struct Config {
-    version: String,
-    values: BTreeMap<String, Value>,
+/// What a daemon lent first.
+struct Lent {
+    served: Served,
+    names: Names,
+    offer: Offer,
+    tag: Option<Tag>,
+}
+
+/// Tells the acknowledger as well what becomes of the program.
+struct Overheard<'a> {
+    witness: &'a Spoken,
+    runs: watch::Sender<Option<Box<str>>>,
+}
+
+impl Witness for Overheard<'_> {
+    fn tell(&self, happening: Happening) {
+        match &happening {
+            Happening::Runs { version } => drop(self.runs.send_replace(version.clone())),
+            Happening::RunsNoMore => drop(self.runs.send_replace(None)),
+            _ => {}
+        }
+        self.witness.tell(happening);
+    }
 }
 
 impl Lender<'_> {
@@ -61,74 +97,131 @@ impl Lender<'_> {
         inherited: Inherited<'_>,
     ) -> Result<Vec<(OsString, OsString)>, Failure> {
         alone(global)?;
+        let process: Arc<[(OsString, OsString)]> = std::env::vars_os().collect();
         let daemon = Daemon::at(self.path.to_owned(), terminal);
-        let (names, Config { version, values }) = attend(self.ask(&daemon, terminal))?;
-        let foreign = || {
-            let message = format!("the daemon at {} gives what is no variable", self.path.display());
-            Failure::new(
-                exit::UNREADABLE,
-                message,
-                Some("compare `dlconf --version` with the daemon's".into()),
-            )
-        };
-        let key = |name: &str| Key::new(name).map_err(|_| foreign());
-        let known: BTreeSet<Key> = names.known.iter().map(|name| key(name)).collect::<Result<_, _>>()?;
-        let mut variables: BTreeMap<Key, SecretValue> = values
-            .into_iter()
-            .map(|(name, Value(value))| Ok((key(&name)?, value)))
-            .collect::<Result<_, Failure>>()?;
-        let chosen = key(&names.environment_variable)?;
-        // The one that was given is of the same generation as the others.
-        let given = variables.entry(chosen).or_insert_with(|| names.environment.as_str().into());
-        let process: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-        self.agrees(&names, given.expose(), global, &process)?;
-        terminal.detail(&format!(
-            "{} variables of version {version} from the daemon at {}",
-            variables.len(),
-            self.path.display()
-        ));
-        Ok(environment(&process, &known, variables.iter(), inherited))
+        let borrower = Borrower::new(&daemon, self.vars, global, Arc::clone(&process));
+        let Lent { offer, .. } = attend(self.lent(&borrower, terminal))?;
+        let variables = offer.variables.iter().map(|(key, value)| (key, &**value));
+        Ok(environment(&process, &offer.known, variables, inherited))
+    }
+
+    /// Runs a program with what the daemon lends, now and later, until it ends: its code.
+    ///
+    /// # Errors
+    /// [`Failure`], with an exit code that `run` replaces: nothing was started.
+    pub(super) fn watch(
+        &self,
+        global: &Global,
+        terminal: &Terminal,
+        program: Program<'_>,
+        hardened: Hardened,
+    ) -> Result<u8, Failure> {
+        alone(global)?;
+        let (runtime, mut ourselves) = stage::set(hardened)?;
+        let process: Arc<[(OsString, OsString)]> = std::env::vars_os().collect();
+        let daemon = Daemon::at(self.path.to_owned(), terminal);
+        let borrower = Borrower::new(&daemon, self.vars, global, Arc::clone(&process));
+        let ended = runtime.block_on(async {
+            let lent = match unless_told(&mut ourselves, self.lent(&borrower, terminal)).await {
+                Err(told) => return Ok(told.ended()),
+                Ok(lent) => lent?,
+            };
+            let Lent { served, names, offer, tag } = lent;
+            let spoken = Spoken::of(terminal, program.command);
+            let first = Arc::new(offer);
+            let ledger = RefCell::new(Ledger::default());
+            ledger.borrow_mut().note(&names, &first);
+            let (runs, running) = watch::channel(None);
+            let (offers, offered) = watch::channel(Arc::clone(&first));
+            let acknowledger =
+                Acknowledger::new(&borrower, borrower.consumer(&served), &ledger, running, &spoken);
+            let follower = Follower::new(&borrower, served, tag, &ledger, &spoken);
+            let supervised = Supervised {
+                command: program.command.to_vec(),
+                inherited: Inheritance { process, only: program.only },
+                terms: program.terms,
+            };
+            let overheard = Overheard { witness: &spoken, runs };
+            let ended = tokio::select! {
+                biased;
+                ended = supervise(supervised, ourselves, first, offered, &overheard) => ended,
+                never = follower.follow(offers) => match never {},
+                never = acknowledger.acknowledge() => match never {},
+            };
+            Ok::<_, Failure>(ended)
+        })?;
+        die_like(ended);
+        Ok(ended.code)
     }
 
     /// The names first, so that the values are not held for any longer than needed.
-    async fn ask(&self, daemon: &Daemon<'_>, terminal: &Terminal) -> Result<(Names, Config), Failure> {
+    async fn lent(&self, borrower: &Borrower<'_>, terminal: &Terminal) -> Result<Lent, Failure> {
         let until = Instant::now() + self.wait;
         let mut asking = std::pin::pin!(async {
             let names = |_| Question::get(&["v1", "names"], Action::Read);
-            let config = |left| {
-                let question = Question::get(&["v1", "config"], Action::Read).waiting(left);
-                if self.vars.is_empty() { question } else { question.with("vars", self.vars.join(",")) }
-            };
-            Ok((self.patiently(daemon, until, names).await?, self.patiently(daemon, until, config).await?))
+            let (names, _): (Names, _) = self.patiently(borrower, until, names).await?;
+            let vars = borrower.vars(&names)?;
+            let config = |left| config(vars.as_deref()).waiting(left);
+            let (config, tag) = self.whole(borrower, until, config).await?;
+            let (served, offer) = borrower.taken(&names, config)?;
+            Ok(Lent { served, names, offer, tag })
         });
-        if let Ok(done) = timeout(SILENCE, &mut asking).await {
-            return done;
-        }
-        terminal.note(&format!(
-            "waiting for the daemon at {}, for {} at most (--wait)",
-            self.path.display(),
-            written(self.wait)
+        let lent = match timeout(SILENCE, &mut asking).await {
+            Ok(done) => done,
+            Err(_) => {
+                terminal.note(&format!(
+                    "waiting for the daemon at {}, for {} at most (--wait)",
+                    self.path.display(),
+                    written(self.wait)
+                ));
+                asking.await
+            }
+        }?;
+        terminal.detail(&format!(
+            "{} variables of version {} from the daemon at {}",
+            lent.offer.variables.len(),
+            lent.offer.version.as_deref().unwrap_or_default(),
+            self.path.display()
         ));
-        asking.await
+        Ok(lent)
+    }
+
+    /// Asks until all of it is given, or the time is over: with less a program would not
+    /// have what is required.
+    async fn whole<'q>(
+        &self,
+        borrower: &Borrower<'_>,
+        until: Instant,
+        question: impl Fn(Duration) -> Question<'q>,
+    ) -> Result<(Config, Option<Tag>), Failure> {
+        loop {
+            let (config, tag): (Config, _) = self.patiently(borrower, until, &question).await?;
+            let Some(failure) = borrower.is_partial(&config) else { return Ok((config, tag)) };
+            if Instant::now() >= until {
+                return Err(self.waited(failure));
+            }
+            sleep(PARTIAL).await;
+        }
     }
 
     /// Asks until there is an answer, or the time is over.
     async fn patiently<'q, T: DeserializeOwned>(
         &self,
-        daemon: &Daemon<'_>,
+        borrower: &Borrower<'_>,
         until: Instant,
         question: impl Fn(Duration) -> Question<'q>,
-    ) -> Result<T, Failure> {
+    ) -> Result<(T, Option<Tag>), Failure> {
+        let daemon = borrower.daemon();
         let mut step = STEPS.0;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let failure = match daemon.ask_now(&question(left)).await {
-                Ok(Answer::Given(given)) => return Ok(given),
+            let failure = match daemon.tagged(&question(left)).await {
+                Ok((Answer::Given(given), tag)) => return Ok((given, tag)),
                 // Not ready, or not able to record: both may pass.
-                Ok(Answer::Refused(problem)) if problem.status == 503 => unanswered(daemon, &problem),
-                Ok(Answer::Refused(problem)) => return Err(Failure::new(exit::USAGE, problem.detail, None)),
+                Ok((Answer::Refused(problem), _)) if problem.status == 503 => unanswered(daemon, &problem),
+                Ok((Answer::Refused(problem), _)) => return Err(borrower.refused(problem)),
                 Err(Missed::Away(failure)) => failure,
-                Err(Missed::Failed(failure)) => return Err(failure),
+                Err(missed) => return Err(missed.into_failure()),
             };
             if left.is_zero() {
                 return Err(self.waited(failure));
@@ -145,43 +238,6 @@ impl Lender<'_> {
             }
         }
         failure
-    }
-
-    /// Whether the daemon serves what the caller means.
-    fn agrees(
-        &self,
-        names: &Names,
-        environment: &str,
-        global: &Global,
-        process: &[(OsString, OsString)],
-    ) -> Result<(), Failure> {
-        let place = self.path.display();
-        let serves = |what: &str, is: &str, asked: String| {
-            let message = format!("the daemon at {place} serves {is}, but {asked}");
-            Err(Failure::usage(message, format!("ask the daemon of that {what}, or leave the {what} out")))
-        };
-        if let Some(asked) = global.environment.as_deref().filter(|asked| *asked != environment) {
-            return serves("environment", environment, format!("--env or DLCONF_ENV says {}", shown(asked)));
-        }
-        if let Some(asked) = global.service.as_deref()
-            && names.service.as_deref() != Some(asked)
-        {
-            let is = names.service.as_ref().map_or("all services".to_owned(), |own| format!("service {own}"));
-            return serves("service", &is, format!("--service or DLCONF_SERVICE says {}", shown(asked)));
-        }
-        let variable = &names.environment_variable;
-        let own = process.iter().find(|(name, _)| name == variable.as_str()).map(|(_, value)| value);
-        match own.filter(|own| !own.is_empty() && *own != environment) {
-            None => Ok(()),
-            Some(own) => {
-                let own = own.to_str().map_or("another one", shown);
-                let message = format!("the daemon at {place} serves {environment}, but {variable} is {own}");
-                Err(Failure::usage(
-                    message,
-                    format!("unset {variable}, or ask the daemon of that environment"),
-                ))
-            }
-        }
     }
 }
 
@@ -204,13 +260,6 @@ fn alone(global: &Global) -> Result<(), Failure> {
         ),
         "leave either out",
     ))
-}
-
-/// A word that is like the name of an environment; other text is not shown.
-fn shown(text: &str) -> &str {
-    let is_word = text.len() <= LONGEST_WORD
-        && text.bytes().all(|byte| byte.is_ascii_alphabetic() || b"-_".contains(&byte));
-    if is_word { text } else { "another one" }
 }
 
 /// Waits. Who tells us to end meanwhile is obeyed, also where we are PID 1.

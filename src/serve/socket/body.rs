@@ -118,7 +118,7 @@ fn written(write: impl Fn(&mut dyn Sink)) -> Bytes {
     text.0.into()
 }
 
-/// `{"version":"7f3a.42","values":{…}}`.
+/// `{"version":"7f3a.42","values":{…}}`, and `"withheld":[…]` where there are any.
 pub(super) fn values(released: &Released) -> Response {
     let version = released.version().to_string();
     json(written(|sink| {
@@ -132,7 +132,13 @@ pub(super) fn values(released: &Released) -> Response {
             sink.raw("\":");
             sink.quoted(delivered.value.expose());
         }
-        sink.raw("}}");
+        sink.raw("}");
+        for (at, key) in released.withheld().iter().enumerate() {
+            sink.raw(if at > 0 { ",\"" } else { ",\"withheld\":[\"" });
+            sink.raw(key.as_str());
+            sink.raw("\"");
+        }
+        sink.raw(if released.withheld().is_empty() { "}" } else { "]}" });
     }))
 }
 

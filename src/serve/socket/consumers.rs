@@ -18,7 +18,7 @@ use crate::rotation::consumers::{Acknowledgement, LIFE, Name, NotTaken, Use};
 use crate::serve::Program;
 
 /// The body: what an instance says.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Said {
     /// Which one: `api-7c9f`.
     pub instance: String,
@@ -30,7 +30,7 @@ pub struct Said {
 }
 
 /// The keys of one variable that are in use.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SaidUse {
     /// The kids that are accepted.
     #[serde(default)]

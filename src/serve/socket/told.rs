@@ -43,6 +43,10 @@ pub struct Names {
     pub schema: String,
     /// Every name that the schema speaks of: declared, replaced or retired.
     pub known: Vec<String>,
+    /// Those that have keys: what a rotation moves. A daemon of an older release does
+    /// not say.
+    #[serde(default)]
+    pub rotating: Vec<String>,
 }
 
 /// `GET /v1/status`: of the variables that the caller may see.
@@ -165,12 +169,15 @@ pub(super) async fn names(State(api): State<Api>, uri: Uri) -> Result<Response, 
     Query::of(&uri, &[])?;
     let program = api.subject.program();
     let schema = &program.schema;
+    let ours = schema.vars.iter().filter(|var| var.read_by(program.service.as_deref()));
+    let rotating = ours.filter(|var| var.rotation.is_some()).map(|var| var.key.to_string()).collect();
     Ok(Json(Names {
         environment: program.environment,
         environment_variable: schema.environments.variable.to_string(),
         service: program.service,
         schema: schema.name.to_string(),
         known: schema.known_names().iter().map(Key::to_string).collect(),
+        rotating,
     })
     .into_response())
 }

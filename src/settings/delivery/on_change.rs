@@ -6,13 +6,12 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use super::super::SettingsError;
 use super::super::raw::RawOnChange;
 use super::super::table::{Least, Table};
 use crate::delivery::config::{Action, OnChange};
 use crate::model::schema::toml_reader::nearest;
+use crate::process::Signal;
 
 /// After which a program is ended.
 const TIMEOUT: Duration = Duration::from_secs(30);

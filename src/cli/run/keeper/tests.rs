@@ -306,7 +306,7 @@ fn a_second_request_ends_the_closing_at_once() {
         tokio::join!(keeper.stay(&sources, &|text| panic!("{text}")), part).0
     });
     assert_eq!(kept, Kept { code: 6, closed: false });
-    assert!(began.elapsed() < CLOSE_DEADLINE, "it waited for the deadline");
+    assert!(began.elapsed() < RETURN_DEADLINE, "it waited for the deadline");
 }
 
 #[test]

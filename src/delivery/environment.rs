@@ -12,7 +12,7 @@ use crate::model::secret::SecretValue;
 
 /// What of this process's own environment a child gets beside its variables.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Inherited<'a> {
+pub enum Inherited<'a> {
     /// Every name that the schema does not speak of.
     Undeclared,
     /// These names.
@@ -21,7 +21,7 @@ pub(crate) enum Inherited<'a> {
 
 /// What passes of our own environment, `process`, then the variables. `known` is
 /// every name that the schema speaks of.
-pub(super) fn environment<'a>(
+pub fn environment<'a>(
     process: &[(OsString, OsString)],
     known: &BTreeSet<Key>,
     variables: impl Iterator<Item = (&'a Key, &'a SecretValue)>,

@@ -1,14 +1,16 @@
 //! A private folder in memory, with one file in it.
 //!
 //! Owns: plaintext outside our own memory. Invariants: it is on a file system that
-//! the kernel keeps in memory, in a folder that nobody else can enter; whatever is in
-//! that folder at the end is overwritten and removed; what a killed process left is
-//! known by its name and by having no living owner, and goes at the next start.
-//! Must not know: what the text means.
+//! the kernel keeps in memory, in a folder that nobody else can enter; whoever reads the
+//! file sees all of one text; whatever is in that folder at the end is overwritten and
+//! removed; what a killed process left is known by its name and by having no living
+//! owner, and goes at the next start.
+//! Must not know: what the text means, and what it is laid down for.
 //!
 //! # Current limitations
-//! - What an editor removed itself (an old state of the file) is freed by the kernel,
-//!   not overwritten by us.
+//! - A file that lost its name to another one (a new text, or an editor's new file) is
+//!   freed by the kernel when its last reader closes it, not overwritten by us: somebody
+//!   may be in the middle of it.
 //! - The kernel may swap such a file out: see docs/sealed.md.
 
 use std::ffi::{OsStr, OsString};
@@ -19,25 +21,28 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::libc;
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::unistd::{Uid, Whence, lseek};
 use zeroize::Zeroizing;
 
-use super::super::{Failure, exit};
-use crate::delivery::leftovers::{claim, is_abandoned};
-use crate::source::file::TEXT_LIMIT;
+use super::leftovers::{ATTEMPTS, claim, is_abandoned, is_random};
 
-/// What our folders' names begin with; 16 hexadecimal digits follow.
-const PREFIX: &str = "dlconf-edit.";
+/// What our folders' names begin with; what for, a dot and 16 hexadecimal digits follow.
+const PREFIX: &str = "dlconf-";
+
+/// What there are folders for.
+const PURPOSES: [Purpose; 2] = [Purpose::Edit, Purpose::Run];
+
+/// The name of a new file until it has its own. A text's name never begins so.
+const NEW: &str = "..new";
 
 /// `linux/magic.h`: nix has no word for it.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
-/// How many names are tried.
-const ATTEMPTS: u32 = 8;
-
 /// The folder and its file; wiped when dropped.
-pub(super) struct Private {
+#[derive(Debug)]
+pub(crate) struct Private {
     folder: PathBuf,
     name: OsString,
     /// The file that we made: an editor may have put another one in its place.
@@ -47,30 +52,75 @@ pub(super) struct Private {
     is_wiped: bool,
 }
 
+/// What a text is laid down for: people see it in the folder's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// An editor.
+    Edit,
+    /// A program that is supervised.
+    Run,
+}
+
+/// Why something could not be done with a private folder. Value-free.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrivateError {
+    /// No folder is fit for it.
+    #[error(
+        "there is no folder in memory for the text: neither $XDG_RUNTIME_DIR nor /dev/shm is one (tmpfs)"
+    )]
+    NoMemory,
+    /// The file could not be made there.
+    #[error("no private file could be made in {}: {reason}", place.display())]
+    NotMade {
+        /// The folder that it was to be in.
+        place: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// The file cannot be read any more.
+    #[error("the private file cannot be read: {why}")]
+    NotRead {
+        /// As a clause.
+        why: String,
+    },
+    /// Something is left.
+    #[error("{} is in memory and could not be wiped: {reason}", folder.display())]
+    NotWiped {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+}
+
+impl PrivateError {
+    /// What to do about it.
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            Self::NoMemory => Some("mount a tmpfs there; plaintext is not laid down on a disk".into()),
+            Self::NotWiped { folder, .. } => Some(format!("rm -r {}", folder.display())),
+            Self::NotMade { .. } | Self::NotRead { .. } => None,
+        }
+    }
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Edit => "edit",
+            Self::Run => "run",
+        }
+    }
+}
+
 impl Private {
     /// Lays a text down under a name, after sweeping what others left.
-    pub(super) fn make(name: &OsStr, text: &str) -> Result<Self, Failure> {
-        let base = bases().into_iter().find(|base| is_fit(base)).ok_or_else(|| {
-            Failure::new(
-                exit::REFUSED,
-                "there is no folder in memory for the text: neither $XDG_RUNTIME_DIR nor /dev/shm is one (tmpfs)",
-                Some("mount a tmpfs there; plaintext is not laid down on a disk".into()),
-            )
-        })?;
+    pub(crate) fn make(purpose: Purpose, name: &OsStr, text: &str) -> Result<Self, PrivateError> {
+        let base = bases().into_iter().find(|base| is_fit(base)).ok_or(PrivateError::NoMemory)?;
         sweep(&base);
-        let failed = |error: io::Error| {
-            let message = format!("no private file could be made in {}: {error}", base.display());
-            Failure::new(exit::REFUSED, message, None)
-        };
-        let (folder, lock) = made(&base).map_err(failed)?;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(folder.join(name));
-        let file = match file {
+        let failed = |reason| PrivateError::NotMade { place: base.clone(), reason };
+        let (folder, lock) = made(&base, purpose).map_err(failed)?;
+        let file = match create(&folder.join(name)) {
             Ok(file) => file,
             Err(error) => {
                 let _left = fs::remove_dir(&folder);
@@ -82,29 +132,43 @@ impl Private {
         Ok(private)
     }
 
-    /// The file, for the editor.
-    pub(super) fn path(&self) -> PathBuf {
+    /// Puts another text in the place of the one that is there: readers see all of one
+    /// of them. Where that fails, the old one stays.
+    pub(crate) fn replace(&mut self, text: &str) -> Result<(), PrivateError> {
+        let path = self.folder.join(NEW);
+        let failed = |reason| PrivateError::NotMade { place: self.folder.clone(), reason };
+        let mut file = create(&path).map_err(failed)?;
+        let placed = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&path, self.path()));
+        if let Err(reason) = placed {
+            // Nobody reads it yet.
+            let _as_far_as_possible = zero(&mut file);
+            let _swept_later = fs::remove_file(&path);
+            return Err(failed(reason));
+        }
+        self.file = file;
+        Ok(())
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.join(&self.name)
     }
 
-    pub(super) fn name(&self) -> &OsStr {
+    pub(crate) fn name(&self) -> &OsStr {
         &self.name
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What the file holds now, whichever file has the name now.
-    pub(super) fn read(&self) -> Result<Zeroizing<String>, Failure> {
-        let failed = |why: String| {
-            let message = format!("what the editor left cannot be read: {why}");
-            Failure::new(exit::REFUSED, message, Some("save the file under the name that it had".into()))
-        };
+    /// What the file holds now, whichever file has the name now, up to so many bytes.
+    pub(crate) fn read(&self, limit: u64) -> Result<Zeroizing<String>, PrivateError> {
+        let failed = |why: String| PrivateError::NotRead { why };
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let opened = File::options().read(true).custom_flags(flags.bits()).open(self.path());
         let file = opened.map_err(|error| match error.raw_os_error() {
-            Some(nix::libc::ELOOP) => failed("a symbolic link is in its place".into()),
+            Some(libc::ELOOP) => failed("a symbolic link is in its place".into()),
             _ => failed(error.to_string()),
         })?;
         let metadata = file.metadata().map_err(|error| failed(error.to_string()))?;
@@ -112,22 +176,18 @@ impl Private {
             return Err(failed("it is no regular file any more".into()));
         }
         let mut text = Zeroizing::new(String::with_capacity(
-            usize::try_from(metadata.len().min(TEXT_LIMIT + 1)).unwrap_or(0),
+            usize::try_from(metadata.len().min(limit + 1)).unwrap_or(0),
         ));
-        let count = file.take(TEXT_LIMIT + 1).read_to_string(&mut text);
+        let count = file.take(limit + 1).read_to_string(&mut text);
         match count.map_err(|error| failed(error.to_string()))? {
-            count if count as u64 > TEXT_LIMIT => Err(failed("it is too large".into())),
+            count if count as u64 > limit => Err(failed("it is too large".into())),
             _ => Ok(text),
         }
     }
 
     /// Overwrites and removes everything.
-    pub(super) fn wipe(mut self) -> Result<(), Failure> {
-        self.wiped().map_err(|error| {
-            let folder = self.folder.display();
-            let message = format!("{folder} is in memory and could not be wiped: {error}");
-            Failure::new(exit::REFUSED, message, Some(format!("rm -r {folder}")))
-        })
+    pub(crate) fn wipe(mut self) -> Result<(), PrivateError> {
+        self.wiped().map_err(|reason| PrivateError::NotWiped { folder: self.folder.clone(), reason })
     }
 
     fn wiped(&mut self) -> io::Result<()> {
@@ -146,8 +206,19 @@ impl Drop for Private {
     }
 }
 
+/// A new file that only we may read and write.
+fn create(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path)
+}
+
 /// Whether files of such a file system are in memory.
-pub(in crate::cli) fn is_memory(kind: FsType) -> bool {
+pub(crate) fn is_memory(kind: FsType) -> bool {
     kind == TMPFS_MAGIC || kind == RAMFS_MAGIC
 }
 
@@ -169,10 +240,10 @@ fn is_fit(base: &Path) -> bool {
 }
 
 /// A new folder, and the lock on it.
-fn made(base: &Path) -> io::Result<(PathBuf, File)> {
+fn made(base: &Path, purpose: Purpose) -> io::Result<(PathBuf, File)> {
     for _ in 0..ATTEMPTS {
         let random = getrandom::u64().map_err(|_| io::ErrorKind::Other)?;
-        let folder = base.join(format!("{PREFIX}{random:016x}"));
+        let folder = base.join(format!("{PREFIX}{}.{random:016x}", purpose.as_str()));
         match DirBuilder::new().mode(0o700).create(&folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             other => other?,
@@ -207,8 +278,9 @@ fn sweep(base: &Path) {
 /// Whether a name is of the form that we give.
 fn is_ours(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    name.strip_prefix(PREFIX).is_some_and(|rest| {
-        rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
+    parts.is_some_and(|(purpose, random)| {
+        PURPOSES.iter().any(|known| known.as_str() == purpose) && is_random(random.as_bytes())
     })
 }
 
