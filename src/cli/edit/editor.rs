@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::super::{Failure, exit, prompt};
 use crate::delivery::private::Private;
-use crate::process::{Child, Event, Found, Hardened, Heard, Signal, Signals, from_the_keyboard};
+use crate::process::{Child, Ended, Event, Found, Hardened, Heard, Signal, Signals, from_the_keyboard};
 
 /// How long an editor has to end when we are told to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -112,7 +112,7 @@ impl Editor {
 
 /// The exit code of who was ended by a signal.
 pub(super) fn code(signal: Signal) -> u8 {
-    u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
+    Ended::of(signal).code
 }
 
 /// Our own environment, with the places for what is temporary in the private folder.

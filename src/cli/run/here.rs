@@ -7,6 +7,7 @@
 //! Must not know: how a program is run.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::future::pending;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::cli::render::passed;
 use crate::cli::{Failure, Global, exit};
 use crate::model::key::Key;
 use crate::model::validate::Delivered;
-use crate::process::{Ended, Hardened, Heard, Signals, die_like};
+use crate::process::{Hardened, Heard, Signals, die_like};
 use crate::source::{Source, Use};
 use crate::supervise::{Inheritance, Offer, Ourselves, Supervised, Terms, supervise};
 use crate::telemetry::{Event, Level, Listener, Words};
@@ -150,7 +151,7 @@ impl Here {
                     tokio::select! {
                         biased;
                         ended = supervise(supervised, ourselves, first, offered, &spoken) => ended,
-                        () = follow => Ended { code: 0, signal: None },
+                        never = follow => match never {},
                     }
                 }
             };
@@ -181,7 +182,7 @@ async fn follow(
     offers: watch::Sender<Arc<Offer>>,
     warned: BTreeSet<String>,
     spoken: &Spoken,
-) {
+) -> Infallible {
     let (ear, heard) = mpsc::unbounded_channel();
     let quotes = plan.quotes;
     let (broker, intake) = Broker::new(plan, "here".into(), Arc::new(Ear(ear)));
@@ -201,6 +202,8 @@ async fn follow(
         warned,
     };
     tokio::join!(publish(&broker, intake, spoken), follower.attend(heard), read_again(files, spoken));
+    // Whatever becomes of the sources, the program goes on.
+    pending().await
 }
 
 async fn publish(broker: &Broker, intake: Intake, spoken: &Spoken) {

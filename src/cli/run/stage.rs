@@ -20,7 +20,7 @@ pub(in crate::cli) struct Told(Signal);
 impl Told {
     /// How that ends us, as it would end a program that does not care.
     pub(in crate::cli) fn ended(self) -> Ended {
-        Ended { code: 128 + self.0 as u8, signal: Some(self.0) }
+        Ended::of(self.0)
     }
 }
 
