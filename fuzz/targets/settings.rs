@@ -10,11 +10,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use dlconf::delivery::config::Action;
+use dlconf::kubernetes::Server;
 use dlconf::serve::config::{Listen, SocketConfig};
 use dlconf::settings::{
     Network, Opened, Settings, SettingsError, SettingsFile, ShownPath, SourceKind, Trust,
 };
 use dlconf::source::key_file::KeyPlace;
+use dlconf::source::kubernetes::Config as KubernetesConfig;
 use dlconf::source::vault::Config;
 use dlconf::source::vault::config::{Auth, RoleId};
 
@@ -24,6 +26,9 @@ const LABEL: &str = "dlconf.toml";
 
 /// Where the caller's token belongs.
 const HOME: &str = "https://vault.example.com:8200";
+
+/// The caller's own.
+const KUBECONFIG: &str = "/home/caller/kubeconfig";
 
 /// What every input must satisfy.
 pub(crate) fn judge(input: &[u8]) {
@@ -46,7 +51,8 @@ pub(crate) fn judge(input: &[u8]) {
             Ok(None) => {}
             Err(error) => placed(text, &error),
         }
-        let process = [("VAULT_ADDR", HOME), ("VAULT_TOKEN", "t")].map(|(k, v)| (k.into(), v.into()));
+        let process = [("VAULT_ADDR", HOME), ("VAULT_TOKEN", "t"), ("KUBECONFIG", KUBECONFIG)]
+            .map(|(k, v)| (k.into(), v.into()));
         let process: &[(OsString, OsString)] = &process;
         for environment in ["production", "development"] {
             for network in [Network::Offline, Network::Online(process)] {
@@ -114,11 +120,34 @@ fn reached(settings: &Settings, folder: &Path, trust: Trust, network: Network<'_
                 }
             }
             SourceKind::Vault { config, token } => vault(config, *token, folder, trust),
+            SourceKind::Kubernetes { config } => kubernetes(config, folder, trust),
             SourceKind::PassedOver => assert!(matches!(network, Network::Offline)),
         }
         assert!(!source.max_age.is_zero());
     }
     daemon(settings, folder, trust);
+}
+
+/// Something is read of it, once each; a stranger's kubeconfig lies in his folder and
+/// is not trusted, and what is trusted then is the caller's own.
+fn kubernetes(config: &KubernetesConfig, folder: &Path, trust: Trust) {
+    assert!(!config.objects.is_empty());
+    for (at, object) in config.objects.iter().enumerate() {
+        let same =
+            config.objects.iter().filter(|other| (other.kind, &other.name) == (object.kind, &object.name));
+        assert_eq!(same.count(), 1, "{at}");
+    }
+    assert!(!config.timeout.is_zero() && !config.deadline.is_zero());
+    let Server::Kubeconfig { files, trusted, .. } = &config.server else { panic!("this is no pod") };
+    if trust == Trust::Full {
+        assert!(*trusted);
+    } else if *trusted {
+        assert_eq!(files, &[Path::new(KUBECONFIG)]);
+    } else {
+        for file in files {
+            inside(file, folder, trust);
+        }
+    }
 }
 
 /// What a daemon is told can be done, and found settings keep it to their folder

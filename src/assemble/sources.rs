@@ -10,6 +10,7 @@ use crate::source::Source;
 use crate::source::directory::DirectorySource;
 use crate::source::dotenv::{DotenvSource, EnvFile, four_files};
 use crate::source::env::{self, EnvSource};
+use crate::source::kubernetes::KubernetesSource;
 use crate::source::notice::Notices;
 use crate::source::sealed::SealedSource;
 use crate::source::structured::StructuredSource;
@@ -93,6 +94,7 @@ pub fn build(
                 let token = token.and_then(|variable| env::credential(process, variable));
                 Arc::new(VaultSource::new(name, *config, token))
             }
+            SourceKind::Kubernetes { config } => Arc::new(KubernetesSource::new(name, *config)),
             SourceKind::PassedOver => {
                 built.passed_over.push(name);
                 continue;

@@ -33,7 +33,7 @@ impl Dev {
         terminal: &Terminal,
         hardened: Hardened,
     ) -> Result<u8, Failure> {
-        let terms = self.supervision.terms().map_err(Failure::for_run)?;
+        let terms = self.supervision.terms(false).map_err(Failure::for_run)?;
         let mut here =
             Here::begin(global, Choice::Development, terminal, hardened).map_err(Failure::for_run)?;
         here.draw();
@@ -41,7 +41,7 @@ impl Dev {
         match first_state(&mut here, &maker, terminal) {
             Ok(Ok(first)) => {
                 tell_warnings(&first, terminal);
-                let program = Program { command: &self.command, only: None, terms };
+                let program = Program { command: &self.command, only: None, terms, lock: None };
                 Ok(here.supervise(first, program, Some(&maker as &dyn Mender), terminal))
             }
             Ok(Err(told)) => Ok(here.give_up(told, terminal)),

@@ -19,11 +19,14 @@ mod forget;
 mod get;
 mod health;
 mod init;
+mod install;
 mod output;
 mod portability;
 mod prompt;
+mod rbac;
 mod rekey;
 mod render;
+mod rights;
 mod run;
 mod schema;
 mod seal;
@@ -201,8 +204,12 @@ enum Command {
     Schema(schema::SchemaCommand),
     /// Print the policy that the settings need of Vault or OpenBao (HCL)
     VaultPolicy(vault_policy::VaultPolicy),
+    /// Print the Role that the settings need of Kubernetes (YAML)
+    Rbac(rbac::Rbac),
     /// Say what is reachable, permitted and protected, and what is not
     Doctor(doctor::Doctor),
+    /// Copy this program to PATH, as `cp` would where an image has none
+    Install(install::Install),
     /// Print a completion script for a shell
     Completions(shell::Completions),
     /// Print the manual page (roff)
@@ -249,7 +256,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened, h
         Command::Rekey(rekey) => rekey.run(&global, &terminal),
         Command::Schema(command) => command.run(&global, &terminal),
         Command::VaultPolicy(policy) => policy.run(&global, &terminal),
+        Command::Rbac(rbac) => rbac.run(&global, &terminal),
         Command::Doctor(doctor) => doctor.run(&global, &terminal),
+        Command::Install(install) => install.run(&terminal),
         Command::Completions(completions) => completions.run(),
         Command::Man => shell::man(),
     };

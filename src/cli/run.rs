@@ -4,6 +4,7 @@
 
 pub(super) mod here;
 mod keeper;
+mod lock;
 mod socket;
 pub(super) mod stage;
 pub(super) mod supervision;
@@ -22,11 +23,14 @@ use super::{Failure, Global, exit};
 use crate::assemble::Choice;
 use crate::broker::judge::Judged;
 use crate::delivery::environment::{Inherited, environment};
+use crate::kubernetes::Name;
 use crate::model::schema::kind::parse_go_duration;
 use crate::process::{Hardened, become_program};
 use crate::source::Use;
 use here::{Here, Program};
 use keeper::Keeper;
+use lock::Lock;
+pub(super) use lock::lease;
 use supervision::Supervision;
 
 #[derive(Debug, Args)]
@@ -52,6 +56,9 @@ pub(super) struct Run {
     wait: Duration,
     #[command(flatten)]
     supervision: Supervision,
+    /// Restart for a change only while holding this Kubernetes Lease, and until --healthy has shown that the program works: one replica at a time
+    #[arg(long, value_name = "lease/NAME", requires = "watch", value_parser = lock::lease, help_heading = "Supervision")]
+    restart_lock: Option<Name>,
     /// The command, after `--`
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -87,9 +94,10 @@ impl Run {
 
     /// Supervises the command, over a daemon or over the sources themselves.
     fn watch(&self, global: &Global, terminal: &Terminal, hardened: Hardened) -> Result<u8, Failure> {
-        let terms = self.supervision.terms().map_err(Failure::for_run)?;
+        let terms = self.supervision.terms(self.restart_lock.is_some()).map_err(Failure::for_run)?;
+        let lock = self.restart_lock.clone().map(Lock::named).transpose().map_err(Failure::for_run)?;
         let only = self.pristine.then(|| self.allow.clone());
-        let program = Program { command: &self.command, only, terms };
+        let program = Program { command: &self.command, only, terms, lock };
         if let Some(lender) = self.lender() {
             return lender.watch(global, terminal, program, hardened).map_err(Failure::for_run);
         }

@@ -4,11 +4,9 @@
 use clap::Args;
 
 use super::output::Terminal;
+use super::rights::{self, Named};
 use super::{Failure, Global, exit};
 use crate::assemble::{Choice, Ground, ground};
-use crate::model::key::SourceName;
-use crate::model::schema::toml_reader::nearest;
-use crate::report::visible;
 use crate::settings::SourceKind;
 use crate::source::vault::Config;
 use crate::source::vault::config::Engine;
@@ -54,35 +52,14 @@ impl VaultPolicy {
 
     /// The sources that one policy is for: the one that is named, or all, if they
     /// log in alike. A policy for two logins would give each the other's rights.
-    fn choose<'g>(&self, ground: &'g Ground) -> Result<Vec<(&'g SourceName, &'g Config)>, Failure> {
-        let all: Vec<(&SourceName, &Config)> = ground
-            .settings
-            .sources
-            .iter()
-            .filter_map(|source| match &source.kind {
-                SourceKind::Vault { config, .. } => Some((&source.name, &**config)),
-                _ => None,
-            })
-            .collect();
-        let names = || all.iter().map(|(name, _)| name.as_str());
-        let listed = || names().collect::<Vec<_>>().join(", ");
-        if let Some(wanted) = &self.source {
-            if let Some(one) = all.iter().find(|(name, _)| name.as_str() == wanted) {
-                return Ok(vec![*one]);
-            }
-            let help = match nearest(wanted, names()) {
-                Some(near) => format!("did you mean {near}?"),
-                None if all.is_empty() => "the settings have none".to_owned(),
-                None => format!("these are: {}", listed()),
-            };
-            return Err(Failure::usage(format!("`{wanted}` is no source of type \"vault\""), help));
-        }
-        let Some(((_, first), rest)) = all.split_first() else {
-            let of = ground.opened.label().unwrap_or("the embedded settings");
-            return Err(Failure::usage(
-                format!("{of}: no source of type \"vault\" in {}", ground.environment),
-                "declare one as docs/vault.md shows, or name other settings with --config",
-            ));
+    fn choose<'g>(&self, ground: &'g Ground) -> Result<Vec<Named<'g, Config>>, Failure> {
+        let of = |kind: &'g SourceKind| match kind {
+            SourceKind::Vault { config, .. } => Some(&**config),
+            _ => None,
+        };
+        let all = rights::sources(ground, "vault", self.source.as_deref(), of)?;
+        let Some(((name, first), rest)) = all.split_first() else {
+            return Err(rights::none(ground, "vault", "docs/vault.md"));
         };
         let same = |other: &Config| {
             (&other.address, &other.namespace, &other.auth) == (&first.address, &first.namespace, &first.auth)
@@ -91,22 +68,20 @@ impl VaultPolicy {
             return Ok(all);
         }
         Err(Failure::usage(
-            format!("the sources {} log in differently, and each needs a policy of its own", listed()),
-            format!("say which one: --source {}", all.first().map_or("", |(name, _)| name.as_str())),
+            format!(
+                "the sources {} log in differently, and each needs a policy of its own",
+                rights::listed(&all)
+            ),
+            format!("say which one: --source {name}"),
         ))
     }
 
-    fn header(&self, ground: &Ground, chosen: &[(&SourceName, &Config)]) -> Vec<String> {
+    fn header(&self, ground: &Ground, chosen: &[Named<'_, Config>]) -> Vec<String> {
         let mut command = "dlconf vault-policy".to_owned();
         for (given, option) in [(self.names_only, " --names-only"), (self.rotate, " --rotate")] {
             command.push_str(if given { option } else { "" });
         }
-        let names: Vec<&str> = chosen.iter().map(|(name, _)| name.as_str()).collect();
-        let settings = ground.opened.label().unwrap_or("the process environment");
-        let mut lines = vec![
-            format!("Made by `{command}` from {settings},"),
-            format!("environment {}, source {}.", ground.environment, names.join(" and ")),
-        ];
+        let mut lines = Vec::new();
         let paths = || chosen.iter().flat_map(|(_, config)| &config.paths);
         if let Some(namespace) = chosen.first().and_then(|(_, config)| config.namespace.as_ref()) {
             lines.push(format!(
@@ -120,6 +95,6 @@ impl VaultPolicy {
         if self.rotate {
             lines.push("Rotation writes KV v2 by check-and-set, and nothing else.".into());
         }
-        lines.iter().map(|line| visible(line).into_owned()).collect()
+        rights::header(&command, ground, chosen, lines)
     }
 }

@@ -86,7 +86,24 @@ pub enum Expected {
     File(Stamp),
 }
 
+/// What became of [`place`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// The file is new.
+    Written,
+    /// These bytes, with this mode, were there already: nothing was written.
+    Already,
+    /// Another file has the name, and keeps it.
+    Taken,
+}
+
 impl Expected {
+    fn found(stat: &FileStat) -> Option<Self> {
+        let size = u64::try_from(stat.st_size).ok()?;
+        let (file, written) = ((stat.st_dev, stat.st_ino), (stat.st_mtime, stat.st_mtime_nsec));
+        Some(Self::File(Stamp { file, size, written }))
+    }
+
     fn is(self, present: Option<&FileStat>) -> bool {
         match (self, present) {
             (Self::Nothing, None) => true,
@@ -131,6 +148,30 @@ pub fn replace_expected(
     expected: Expected,
 ) -> Result<(), WriteError> {
     write(path, content, permissions, Some(expected))
+}
+
+/// Creates the file at `path` with this mode; a file that is there stays unless it has
+/// these bytes, and then only gets the mode. `over` lets any file be replaced.
+///
+/// # Errors
+/// [`WriteError`], as [`replace_expected`] gives it.
+pub fn place(path: &Path, content: &[u8], mode: u32, over: bool) -> Result<Placed, WriteError> {
+    let (folder, name) = split(path)?;
+    let folder = Folder::follow(folder)?;
+    let target = Target { folder: &folder, name, path };
+    let rights = Rights { mode, owner: None, group: None };
+    let present = target.look()?;
+    let expected = match &present {
+        None => Some(Expected::Nothing),
+        Some(stat) => match (target.holds(stat, content)?, rights.are_of(stat)) {
+            (true, true) => return Ok(Placed::Already),
+            (true, false) => Expected::found(stat),
+            (false, _) if over => None,
+            (false, _) => return Ok(Placed::Taken),
+        },
+    };
+    target.put(content, rights, expected.filter(|_| !over))?;
+    Ok(Placed::Written)
 }
 
 /// Removes what writers of this file left when they were killed. A living one

@@ -45,7 +45,7 @@ pub use memory::MemoryFile;
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use program::{ExecError, become_program};
-pub use reap::{Change, Ended, next_change};
+pub use reap::{Change, Ended, Guest, next_change};
 pub use room::can_be_given;
 pub use signals::{Found, Heard, LISTENED, Signals, from_the_keyboard, signal_named};
 pub use spawn::Place;

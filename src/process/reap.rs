@@ -1,11 +1,14 @@
 //! What happened to children, as the kernel tells it.
 //!
-//! One thing reaps, so that nobody takes another's child.
+//! One thing reaps, so that nobody takes another's child. Where a library starts a
+//! process and waits for it by itself, a [`Guest`] says so.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
 
 /// What happened to a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +37,56 @@ impl Ended {
 
 /// What happened to any of our children, or adopted ones, since the last look; none
 /// where there is nothing new. To be asked again until it says so, after every SIGCHLD.
-pub fn next_change() -> Option<(Pid, Change)> {
-    let (pid, status) = wait(-1, libc::WNOHANG | libc::WUNTRACED).filter(|(pid, _)| *pid > 0)?;
+/// While there is a [`Guest`], only `ours` are looked at.
+pub fn next_change(ours: &[Pid]) -> Option<(Pid, Change)> {
+    let look = |whom| wait(whom, libc::WNOHANG | libc::WUNTRACED).filter(|(pid, _)| *pid > 0);
+    let (pid, status) = match alone() {
+        Some(_no_guest_comes_meanwhile) => look(-1),
+        None => ours.iter().find_map(|pid| look(pid.as_raw())),
+    }?;
     Some((Pid::from_raw(pid), change(status)))
+}
+
+/// Somebody who starts a process and waits for it by itself, as the standard library
+/// does: nobody else may reap that.
+pub struct Guest(());
+
+struct Guests {
+    count: usize,
+    /// Whether something was not looked at because of them.
+    missed: bool,
+}
+
+static GUESTS: Mutex<Guests> = Mutex::new(Guests { count: 0, missed: false });
+
+impl Guest {
+    /// To be held from before the start of the process until it was waited for.
+    pub fn arrives() -> Self {
+        guests().count += 1;
+        Self(())
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut guests = guests();
+        guests.count -= 1;
+        if guests.count == 0 && std::mem::take(&mut guests.missed) {
+            // What ended meanwhile is looked at now.
+            let _we_are_here = kill(getpid(), Signal::SIGCHLD);
+        }
+    }
+}
+
+fn guests() -> MutexGuard<'static, Guests> {
+    GUESTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held while any child may be reaped; none where a guest waits for one.
+pub(super) fn alone() -> Option<impl Drop> {
+    let mut guests = guests();
+    guests.missed |= guests.count > 0;
+    (guests.count == 0).then_some(guests)
 }
 
 /// A child that changed, and its status; 0 if none did. None without a child.
@@ -72,4 +122,37 @@ pub(super) fn change(status: libc::c_int) -> Change {
         (libc::WEXITSTATUS(status), None)
     };
     Change::Ended(Ended { code: u8::try_from(code).unwrap_or(u8::MAX), signal })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+    use super::*;
+
+    #[test]
+    fn what_a_guest_waits_for_is_left_to_it() {
+        let _guest = Guest::arrives();
+        let mut theirs = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let mut ours = Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap();
+        let pid = |child: &std::process::Child| Pid::from_raw(child.id().try_into().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for child in [&theirs, &ours] {
+            let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+            while waitid(Id::Pid(pid(child)), look) == Ok(WaitStatus::StillAlive) {
+                assert!(Instant::now() < deadline);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let change = next_change(&[pid(&ours)]);
+        assert!(
+            matches!(change, Some((found, Change::Ended(ended))) if found == pid(&ours) && ended.code == 3)
+        );
+        assert_eq!(next_change(&[pid(&ours)]), None);
+        assert_eq!(theirs.wait().unwrap().code(), Some(7));
+        assert!(ours.wait().is_err(), "it was reaped");
+    }
 }

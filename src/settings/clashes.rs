@@ -11,6 +11,7 @@ use super::layers::Merged;
 use super::table::Table;
 use super::{Opened, Settings, SettingsError, ShownPath, SourceKind};
 use crate::access::audit::{is_full, names};
+use crate::kubernetes::{SERVICE_ACCOUNT, Server};
 use crate::serve::config::Listen;
 use crate::source::dotenv::four_files;
 use crate::source::key_file::KeyPlace;
@@ -149,6 +150,10 @@ fn paths(kind: &SourceKind, environment: &str) -> Vec<PathBuf> {
         SourceKind::Dotenv { path: None, folder, .. } => {
             four_files(environment, true).into_iter().map(|name| folder.path.join(name)).collect()
         }
+        SourceKind::Kubernetes { config } => match &config.server {
+            Server::InCluster => vec![PathBuf::from(SERVICE_ACCOUNT)],
+            Server::Kubeconfig { files, .. } => files.clone(),
+        },
         SourceKind::Vault { config, .. } => credentials(config).map(|file| file.path.clone()).collect(),
     }
 }

@@ -11,8 +11,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::SourceKind;
+use crate::kubernetes::{Name, Server};
+use crate::source::fields::Select;
+use crate::source::kubernetes::Config as KubernetesConfig;
+use crate::source::kubernetes::config::Spec;
 use crate::source::structured::Notation;
-use crate::source::vault::config::{Config, Engine, PathSpec, Select};
+use crate::source::vault::config::{Config, Engine, PathSpec};
 
 impl SourceKind {
     /// What it reads, in one line: another line is another source, whatever its name
@@ -26,6 +30,7 @@ impl SourceKind {
             Self::Directory { path, .. } => json!(["directory", shown(&path.path)]),
             Self::Sealed { path, .. } => json!(["sealed", shown(&path.path)]),
             Self::Vault { config, .. } => vault(config),
+            Self::Kubernetes { config } => kubernetes(config),
             Self::PassedOver => json!(["remote"]),
         }
         .to_string()
@@ -52,18 +57,46 @@ fn vault(config: &Config) -> Value {
     json!(["vault", config.address.as_str(), config.namespace.as_deref().unwrap_or_default(), paths])
 }
 
-fn path(PathSpec { engine, select: Select { map, prefix, only } }: &PathSpec) -> Value {
+fn kubernetes(config: &KubernetesConfig) -> Value {
+    // A kubeconfig is not opened for this: of another server in the same file and
+    // context nothing is known here.
+    let server = match &config.server {
+        Server::InCluster => json!(["pod"]),
+        Server::Kubeconfig { files, context, .. } => {
+            let files: Vec<String> = files.iter().map(|file| shown(file)).collect();
+            json!(["kubeconfig", files, context.as_deref().unwrap_or_default()])
+        }
+    };
+    let namespace = config.namespace.as_ref().map(Name::as_str).unwrap_or_default();
+    let objects: Vec<Value> = config.objects.iter().map(object).collect();
+    json!(["kubernetes", server, namespace, objects])
+}
+
+fn object(Spec { kind, name, select, base64 }: &Spec) -> Value {
+    let mut base64: Vec<&str> = base64.iter().map(String::as_str).collect();
+    base64.sort_unstable();
+    let (map, prefix, only) = selected(select);
+    json!([kind.singular(), name.as_str(), map, prefix, only, base64])
+}
+
+fn path(PathSpec { engine, select }: &PathSpec) -> Value {
     let (kind, mount, path) = match engine {
         Engine::Kv2 { mount, path } => ("kv2", mount.as_str(), path),
         Engine::Kv1 { mount, path } => ("kv1", mount.as_str(), path),
         Engine::Database { path } => ("database", "", path),
         Engine::Generic { path } => ("generic", "", path),
     };
+    let (map, prefix, only) = selected(select);
+    json!([kind, mount, path, map, prefix, only])
+}
+
+/// Which fields, in an order that is always the same.
+fn selected(Select { map, prefix, only }: &Select) -> (Vec<(&str, &str)>, &str, Vec<&str>) {
     let mut map: Vec<(&str, &str)> = map.iter().map(|(field, key)| (field.as_str(), key.as_str())).collect();
     let mut only: Vec<&str> = only.iter().map(String::as_str).collect();
     map.sort_unstable();
     only.sort_unstable();
-    json!([kind, mount, path, map, prefix, only])
+    (map, prefix, only)
 }
 
 #[cfg(test)]
@@ -71,6 +104,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::kubernetes::Kind;
     use crate::model::key::Key;
     use crate::settings::ShownPath;
     use crate::source::key_file::KeyPlace;
@@ -97,6 +131,19 @@ mod tests {
             deadline: Duration::from_secs(10),
         };
         SourceKind::Vault { config: Box::new(config), token: Some("VAULT_TOKEN") }
+    }
+
+    fn cluster(server: Server, namespace: Option<&str>, base64: Vec<String>) -> SourceKind {
+        let name = Name::object("app").unwrap();
+        let config = KubernetesConfig {
+            server,
+            namespace: namespace.and_then(Name::namespace),
+            objects: vec![Spec { kind: Kind::Secret, name, select: Select::default(), base64 }],
+            required: true,
+            timeout: Duration::from_secs(5),
+            deadline: Duration::from_secs(10),
+        };
+        SourceKind::Kubernetes { config: Box::new(config) }
     }
 
     /// The texts themselves: what earlier releases kept is found by them.
@@ -141,6 +188,22 @@ mod tests {
             (
                 vault(Some("team"), others.into()),
                 r#"["vault","https://vault.example.com:8200","team",[["kv1","old","app",[],"",[]],["database","","database/creds/app",[],"",[]],["generic","","cubbyhole/app",[],"",[]]]]"#,
+            ),
+            (
+                cluster(Server::InCluster, None, Vec::new()),
+                r#"["kubernetes",["pod"],"",[["secret","app",[],"",[],[]]]]"#,
+            ),
+            (
+                cluster(
+                    Server::Kubeconfig {
+                        files: vec!["/a".into(), "/b".into()],
+                        context: None,
+                        trusted: true,
+                    },
+                    Some("shop"),
+                    vec!["k.p12".into()],
+                ),
+                r#"["kubernetes",["kubeconfig",["/a","/b"],""],"shop",[["secret","app",[],"",[],["k.p12"]]]]"#,
             ),
             (SourceKind::PassedOver, r#"["remote"]"#),
         ] {

@@ -46,6 +46,20 @@ pub(super) const SOURCES: Kinds = Kinds {
                 "max_age",
             ],
         ),
+        (
+            "kubernetes",
+            &[
+                "secrets",
+                "config_maps",
+                "namespace",
+                "kubeconfig",
+                "context",
+                "timeout",
+                "deadline",
+                "required",
+                "max_age",
+            ],
+        ),
     ],
 };
 
@@ -136,7 +150,10 @@ pub(super) fn dotted(path: &[&str]) -> String {
             name if text.is_empty() => text += name,
             name => text += &format!(".{name}"),
         }
-        list = matches!(*name, "order" | "paths" | "only" | "vars" | "exec");
+        list = matches!(
+            *name,
+            "order" | "paths" | "secrets" | "config_maps" | "only" | "base64" | "vars" | "exec"
+        );
     }
     text
 }
@@ -165,13 +182,16 @@ impl Kinds {
         Err(SettingsError::new(
             format!("{} has no use for `{field}`: its {} is \"{kind}\"", subject(table), self.tag),
             merged.place(&[table, &[field]].concat()),
-            instead(kind, field).unwrap_or("remove it"),
+            instead(self.tag, kind, field).unwrap_or("remove it"),
         ))
     }
 }
 
 /// What to write instead of a field that a kind has no use for.
-fn instead(kind: &str, field: &str) -> Option<&'static str> {
+fn instead(tag: &str, kind: &str, field: &str) -> Option<&'static str> {
+    if tag == SOURCES.tag && kind == "kubernetes" {
+        return instead_of_kubernetes(field);
+    }
     Some(match (kind, field) {
         ("vault", "optional") => {
             "write `required = false`: it excuses a path that holds nothing, never a server that is away"
@@ -191,6 +211,21 @@ fn instead(kind: &str, field: &str) -> Option<&'static str> {
         ("token-file", "token_file") => "write `path = \"…\"`",
         ("kubernetes" | "jwt", "path") => "write `token_file = \"…\"`",
         ("approle", "role") => "write `role_id = \"…\"` or `role_id_file = \"…\"`",
+        _ => return None,
+    })
+}
+
+/// The same of a Kubernetes source.
+fn instead_of_kubernetes(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "optional" => {
+            "write `required = false`: it excuses an object that is not there, never a server that is away"
+        }
+        "path" | "paths" => "write `secrets = [\"…\"]` or `config_maps = [\"…\"]`",
+        "address" | "auth" | "tls" => {
+            "remove it: a kubeconfig says it (`kubeconfig = \"…\"`), or in a pod its service account"
+        }
+        "poll" => "remove it: changes are watched",
         _ => return None,
     })
 }

@@ -33,8 +33,8 @@ const PREFIX: &str = "DLCONF_";
 /// better answer than 'unknown field'.
 const LATER: [&str; 2] = ["rotation", "consumer"];
 
-/// Source types that this release does not have yet.
-const LATER_SOURCES: [&str; 1] = ["kubernetes"];
+/// Lists whose entries may be tables.
+const LISTS: [&str; 3] = ["paths", "secrets", "config_maps"];
 
 /// All layers, not yet merged.
 pub(super) struct Layers {
@@ -253,9 +253,8 @@ impl Merged<'_> {
         }
     }
 
-    /// Sections and source types of later releases, said plainly, in whatever
-    /// layer they stand. `present` are the source types of this one.
-    pub(super) fn refuse_later(&self, present: &str) -> Result<(), SettingsError> {
+    /// Sections of later releases, said plainly, in whatever layer they stand.
+    pub(super) fn refuse_later(&self) -> Result<(), SettingsError> {
         for (giver, dict) in &self.stack {
             let giver = *giver;
             if let Some(section) = LATER.into_iter().find(|section| dict.contains_key(*section)) {
@@ -264,18 +263,6 @@ impl Merged<'_> {
                     self.place_in(giver, &[section]),
                     "remove it, or use a release that has it",
                 ));
-            }
-            let Some(Value::Dict(_, sources)) = dict.get("source") else { continue };
-            for name in sources.keys() {
-                let path = ["source", name, "type"];
-                let kind = lookup(dict, &path).and_then(Value::as_str).unwrap_or_default();
-                if LATER_SOURCES.contains(&kind) {
-                    return Err(SettingsError::new(
-                        format!("this release has no sources of type \"{kind}\" yet (source `{name}`)"),
-                        self.place_in(giver, &path),
-                        format!("it reads: {present}"),
-                    ));
-                }
             }
         }
         Ok(())
@@ -289,8 +276,8 @@ impl File {
     }
 }
 
-/// Takes out of the lower layers what a higher one replaces whole: the list of
-/// paths, a login by another method, a key in another sort of place, and another
+/// Takes out of the lower layers what a higher one replaces whole: lists of what is
+/// read, a login by another method, a key in another sort of place, and another
 /// reaction to changes, whose fields mean nothing to the new one.
 fn replace_whole(stack: &mut [(Giver, Cow<'_, Dict>)]) {
     for at in 1..stack.len() {
@@ -320,7 +307,7 @@ fn replace_whole(stack: &mut [(Giver, Cow<'_, Dict>)]) {
             let replaced: Vec<&str> = another
                 .then_some("auth")
                 .into_iter()
-                .chain(gives("paths").then_some("paths"))
+                .chain(LISTS.into_iter().filter(|list| gives(list)))
                 .chain(keys)
                 .collect();
             for (_, dict) in &mut *lower {

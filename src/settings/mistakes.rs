@@ -8,6 +8,7 @@ use figment::error::Kind;
 use super::SettingsError;
 use super::kinds::{self, dotted, subject};
 use super::layers::Merged;
+use super::raw::OBJECT;
 use crate::model::schema::toml_reader::nearest;
 
 /// The error as a mistake of the settings.
@@ -112,7 +113,14 @@ fn expectation<'e>(expected: &'e str, path: &[&str], by_variable: bool) -> (&'e 
         ("a sequence", ["source", _, "paths"]) => {
             ("a list of tables", "write a list: [{ mount = \"secret\", path = \"…\" }]")
         }
-        ("a sequence", ["source", _, "paths", ..]) => ("a list of names", "write a list: [\"a\", \"b\"]"),
+        ("a sequence", ["source", _, "secrets" | "config_maps"]) => (
+            "a list of names or tables",
+            "write a list: [\"datalens-api\", { name = \"shared\", only = [\"A\"] }]",
+        ),
+        (OBJECT, _) => (OBJECT, "write \"datalens-api\", or { name = \"datalens-api\", only = [\"A\"] }"),
+        ("a sequence", ["source", _, "paths" | "secrets" | "config_maps", ..]) => {
+            ("a list of names", "write a list: [\"a\", \"b\"]")
+        }
         ("a sequence", [.., "vars"]) => ("a list of names", "write a list: [\"DB_*\", \"group:jwt\"]"),
         ("a sequence", [.., "exec"]) => {
             let help =
@@ -126,7 +134,9 @@ fn expectation<'e>(expected: &'e str, path: &[&str], by_variable: bool) -> (&'e 
                 ["source", _, "auth"] => "write it as a table: { method = \"…\" }",
                 ["source", _, "tls"] => "write it as a table: { ca_cert = \"…\" }",
                 ["source", _, "paths", _] => "write it as a table: { mount = \"secret\", path = \"…\" }",
-                ["source", _, "paths", _, "map"] => "write it as a table: { field = \"NAME\" }",
+                ["source", _, "paths" | "secrets" | "config_maps", _, "map"] => {
+                    "write it as a table: { field = \"NAME\" }"
+                }
                 ["delivery", _, "on_change"] => "write it as a table: { exec = [\"/usr/local/bin/reload\"] }",
                 ["delivery", ..] => "write it as a table: [delivery.NAME] with `type = \"…\"`",
                 ["socket"] => "write it as a table: [socket] with `path = \"…\"`",

@@ -3,7 +3,8 @@
 //! Owns: which file is read and how far it is trusted, the layers under and
 //! over it (`layers`: embedded default < file < `[env.NAME]` < `DLCONF_A__B`
 //! variables), which fields there are (`raw`) and for what (`kinds`, `understand`),
-//! the list of sources that follows from it (`sources`, `vault`, `keys`), by which
+//! the list of sources that follows from it (`sources`, `vault`, `kubernetes`,
+//! `select`, `keys`), by which
 //! name a source is known again (`identity`), and what a
 //! daemon does with what they give (`delivery`, `daemon`), at places that are
 //! nobody else's (`clashes`).
@@ -22,9 +23,11 @@ mod durations;
 mod identity;
 mod keys;
 mod kinds;
+mod kubernetes;
 mod layers;
 mod mistakes;
 mod raw;
+mod select;
 mod snapshot;
 mod sources;
 mod table;
@@ -45,6 +48,7 @@ use crate::model::schema::toml_reader::nearest;
 use crate::serve::config::{Listen, SocketConfig};
 use crate::source::file::{FileFault, FileText, Stamp, TEXT_LIMIT};
 use crate::source::key_file::KeyPlace;
+use crate::source::kubernetes::Config as KubernetesConfig;
 use crate::source::structured::Notation;
 use crate::source::vault::Config as VaultConfig;
 
@@ -230,6 +234,11 @@ pub enum SourceKind {
         /// The variable whose value is its token, where it logs in with one.
         token: Option<&'static str>,
     },
+    /// Secrets and ConfigMaps of Kubernetes.
+    Kubernetes {
+        /// What it is told.
+        config: Box<KubernetesConfig>,
+    },
     /// A remote source, checked as far as that goes without the process: the
     /// caller is offline and will not ask it.
     PassedOver,
@@ -245,6 +254,7 @@ impl SourceKind {
             Self::Directory { .. } => "directory",
             Self::Sealed { .. } => "sealed",
             Self::Vault { .. } => "vault",
+            Self::Kubernetes { .. } => "kubernetes",
             Self::PassedOver => "remote",
         }
     }

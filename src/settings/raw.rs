@@ -6,8 +6,10 @@
 //! Must not know: what a field means.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::de::IntoDeserializer as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// All of it.
@@ -43,6 +45,7 @@ pub(super) enum SourceType {
     Directory,
     Sealed,
     Vault,
+    Kubernetes,
 }
 
 impl SourceType {
@@ -76,6 +79,12 @@ pub(super) struct RawSource {
     pub(super) required: Option<bool>,
     #[serde(default)]
     pub(super) tls: RawTls,
+    #[serde(default)]
+    pub(super) secrets: Vec<RawObject>,
+    #[serde(default)]
+    pub(super) config_maps: Vec<RawObject>,
+    pub(super) kubeconfig: Option<String>,
+    pub(super) context: Option<String>,
 }
 
 /// How to log in.
@@ -132,6 +141,67 @@ pub(super) struct RawPath {
     pub(super) prefix: String,
     #[serde(default)]
     pub(super) only: Vec<String>,
+}
+
+/// One of `secrets` or `config_maps`: a name alone, or a table with one.
+#[derive(Debug)]
+pub(super) struct RawObject {
+    pub(super) name: String,
+    /// Whether the name stands alone, so that no field has a place of its own.
+    pub(super) alone: bool,
+    pub(super) map: BTreeMap<String, String>,
+    pub(super) prefix: String,
+    pub(super) only: Vec<String>,
+    pub(super) base64: Vec<String>,
+}
+
+/// The table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawObjectTable {
+    name: String,
+    #[serde(default)]
+    map: BTreeMap<String, String>,
+    #[serde(default)]
+    prefix: String,
+    #[serde(default)]
+    only: Vec<String>,
+    #[serde(default)]
+    base64: Vec<String>,
+}
+
+/// What one of `secrets` or `config_maps` must be.
+pub(super) const OBJECT: &str = "a name or a table with one";
+
+impl<'de> Deserialize<'de> for RawObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawObject;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(OBJECT)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<RawObject, E> {
+                Ok(RawObject {
+                    name: name.to_owned(),
+                    alone: true,
+                    map: BTreeMap::new(),
+                    prefix: String::new(),
+                    only: Vec::new(),
+                    base64: Vec::new(),
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawObject, A::Error> {
+                let table = RawObjectTable::deserialize(MapAccessDeserializer::new(map))?;
+                let RawObjectTable { name, map, prefix, only, base64 } = table;
+                Ok(RawObject { name, alone: false, map, prefix, only, base64 })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// `tls`.

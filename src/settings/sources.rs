@@ -107,6 +107,7 @@ impl Opened {
         };
         Ok(match source.kind {
             SourceType::Env => SourceKind::Env,
+            SourceType::Kubernetes => self.kubernetes(merged, name, source, network)?,
             SourceType::Vault => self.vault(merged, name, source, network)?,
             SourceType::Dotenv => {
                 let folder = self.shown("", self.beneath(), || None)?;

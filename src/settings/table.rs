@@ -4,6 +4,7 @@
 //! Invariant: every mistake names the field, its table and its place.
 //! Must not know: what a table is for.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -105,6 +106,22 @@ impl Table<'_> {
                 Least::Some => "must be a duration longer than 0s",
             };
             self.wrong(field, clause, format!("write it as Go does: \"{}\"", durations::written(usual)))
+        })
+    }
+
+    /// A duration of these.
+    pub(super) fn duration_within(
+        &self,
+        field: &[&str],
+        text: Option<&str>,
+        usual: Duration,
+        within: &RangeInclusive<Duration>,
+    ) -> Result<Duration, SettingsError> {
+        let Some(text) = text else { return Ok(usual) };
+        durations::parse(text).filter(|duration| within.contains(duration)).ok_or_else(|| {
+            let (least, most) = (durations::written(*within.start()), durations::written(*within.end()));
+            let help = format!("write it as Go does: \"{}\"", durations::written(usual));
+            self.wrong(field, &format!("must be a duration from {least} to {most}"), help)
         })
     }
 

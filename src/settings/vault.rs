@@ -16,9 +16,10 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use super::durations::{self, written};
+use super::durations::{DEADLINES, TIMEOUTS};
 use super::layers::Merged;
 use super::raw::{Method, RawAuth, RawSource};
+use super::table::Table;
 use super::{FILE_NAME, Network, Opened, SettingsError, ShownPath, SourceKind, found_only};
 use crate::model::origin::Location;
 use crate::source::vault::Config;
@@ -27,12 +28,6 @@ use ambient::{ADDRESS, Ambient, CA_CERT, NAMESPACE, TOKEN};
 
 /// How often versions may be looked at.
 const POLLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
-
-/// How long one request may take.
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
-
-/// How long a one-shot command may wait.
-const DEADLINES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(10);
 
 /// One source, being read.
 struct Reader<'a> {
@@ -257,16 +252,8 @@ impl Reader<'_> {
         usual: Duration,
         within: &RangeInclusive<Duration>,
     ) -> Result<Duration, SettingsError> {
-        let Some(text) = text else { return Ok(usual) };
-        durations::parse(text).filter(|duration| within.contains(duration)).ok_or_else(|| {
-            let message = format!(
-                "`{field}` of source `{}` must be a duration from {} to {}",
-                self.name,
-                written(*within.start()),
-                written(*within.end())
-            );
-            self.error(&[field], message, format!("write it as Go does: \"{}\"", written(usual)))
-        })
+        let table = Table { opened: self.opened, merged: self.merged, at: &["source", self.name] };
+        table.duration_within(&[field], text, usual, within)
     }
 
     fn tls(&self) -> Result<Tls, SettingsError> {

@@ -3,8 +3,14 @@
 //! Pure: the time, random numbers and everything that happens come from outside.
 //! Invariants: a program is started with a valid configuration only, the newest that
 //! there is; one change starts it once; it is put back once; nothing is started after
-//! the end was asked for.
-//! Must not know: processes, files, sockets.
+//! the end was asked for. Where there is a queue, no change stops a program out of turn,
+//! and the turn is kept until what was started then works.
+//! Must not know: processes, files, sockets; who else is in the queue.
+//!
+//! Rooms: `traffic` is what goes in and comes out; `place` is ours in the queue.
+
+mod place;
+mod traffic;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,53 +22,11 @@ use super::offer::Offer;
 use super::terms::{Health, OnChange, Terms};
 use crate::failure::exit;
 use crate::process::{Ended, Signal};
+use place::Place;
+pub(super) use traffic::{Input, Step};
 
 /// How long what was killed may take to vanish.
 const AFTER_KILL: Duration = Duration::from_secs(5);
-
-/// What happens.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// There is a valid configuration, perhaps the same as before.
-    Offered(Arc<Offer>),
-    /// [`Step::Start`] was done: the program's number.
-    Started(i32),
-    /// It could not be: an exit code, and why.
-    NotStarted(u8, String),
-    /// The program ended, whoever wanted that.
-    Ended(Ended),
-    /// Nothing is left of it and what it started.
-    Gone,
-    /// [`Step::Reload`] was done, or why it was not.
-    Reloaded(Result<(), String>),
-    /// It was proven to work.
-    Healthy,
-    /// It stood still for so long, with us.
-    Suspended(Duration),
-    /// Somebody sent us a signal.
-    Signalled(Signal),
-    /// A moment that [`Course::due`] named has come.
-    Due,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone)]
-pub(super) enum Step {
-    /// Start the program with this.
-    Start(Arc<Offer>),
-    /// Signal the program and all that it started in its group.
-    Signal(Signal),
-    /// Pass a signal on, unless the terminal has.
-    Pass(Signal),
-    /// Tell the program that this is what it is to run with.
-    Reload(Arc<Offer>),
-    /// See whether it works, until told otherwise.
-    Prove,
-    /// Tell people.
-    Tell(Happening),
-    /// End as the program did.
-    End(Ended),
-}
 
 /// A random time up to this one.
 pub(super) type Random = Box<dyn FnMut(Duration) -> Duration>;
@@ -71,6 +35,7 @@ pub(super) type Random = Box<dyn FnMut(Duration) -> Duration>;
 pub(super) struct Course {
     terms: Terms,
     random: Random,
+    place: Place,
     phase: Phase,
     /// What it is to run with.
     wanted: Arc<Offer>,
@@ -137,11 +102,12 @@ impl Up {
 }
 
 impl Course {
-    /// A course that begins with a start.
-    pub(super) fn new(terms: Terms, random: Random, offer: Arc<Offer>, now: Instant) -> Self {
+    /// A course that begins with a start. `queues`: restarts for changes wait for our turn.
+    pub(super) fn new(terms: Terms, random: Random, queues: bool, offer: Arc<Offer>, now: Instant) -> Self {
         Self {
             terms,
             random,
+            place: Place::new(queues),
             phase: Phase::Waiting(Some(now)),
             wanted: offer,
             previous: None,
@@ -175,6 +141,11 @@ impl Course {
         }
     }
 
+    /// Whether our turn is waited for.
+    pub(super) fn waits_for_turn(&self) -> bool {
+        self.place == Place::Waits
+    }
+
     /// There is something newer than what it did not work with, though it cannot be had:
     /// then that is not kept any longer.
     pub(super) fn passed_over(&mut self) {
@@ -194,6 +165,7 @@ impl Course {
             Input::Healthy => self.proven(&mut steps),
             Input::Suspended(time) => self.suspended(time),
             Input::Signalled(signal) => self.signalled(signal, now, &mut steps),
+            Input::OurTurn => self.our_turn(now),
             Input::Due => self.passed(now, &mut steps),
         }
         steps
@@ -226,8 +198,12 @@ impl Course {
             }
             return;
         }
-        if up.apply_at.take().is_some() {
+        let waited = is_new && self.place == Place::Waits;
+        if up.apply_at.take().is_some() || waited {
             steps.push(Step::Tell(Happening::ChangedBack));
+        }
+        if waited || (self.place == Place::Has && up.is_proven) {
+            self.place.leave(steps);
         }
         if let Some(reloading) = &mut up.reloading {
             *reloading = offer;
@@ -269,6 +245,7 @@ impl Course {
             up.is_proven = true;
             self.previous = None;
             up.runs(steps);
+            self.settle(steps);
         }
     }
 
@@ -281,6 +258,27 @@ impl Course {
         self.previous = None;
         steps.push(Step::Tell(Happening::Healthy { put_back: up.put_back }));
         up.runs(steps);
+        self.settle(steps);
+    }
+
+    /// It works: the next may go, unless something newer still waits for our turn.
+    fn settle(&mut self, steps: &mut Vec<Step>) {
+        let Phase::Up(up) = &self.phase else { return };
+        if self.place == Place::Has || up.offer.same_as(&self.wanted) {
+            self.place.leave(steps);
+        }
+    }
+
+    /// What waited for it is done as soon as it may.
+    fn our_turn(&mut self, now: Instant) {
+        if !self.place.comes() {
+            return;
+        }
+        if let Phase::Up(up) = &mut self.phase
+            && !up.offer.same_as(&self.wanted)
+        {
+            up.apply_at = Some(now.max(up.since + self.terms.min_interval));
+        }
     }
 
     fn not_started(&mut self, code: u8, why: String, now: Instant, steps: &mut Vec<Step>) {
@@ -412,6 +410,7 @@ impl Course {
 
     fn end(&mut self, ended: Ended, steps: &mut Vec<Step>) {
         self.phase = Phase::Over;
+        self.place.leave(steps);
         steps.push(Step::End(ended));
     }
 
@@ -455,6 +454,7 @@ impl Course {
             Phase::Waiting(_) | Phase::Over => {}
             Phase::Up(_) if signal == Signal::SIGTERM => {
                 self.clear_away(None, Then::End, now, steps);
+                self.place.leave(steps);
             }
             Phase::Up(_) => {
                 if ends {
@@ -466,6 +466,7 @@ impl Course {
                 let was_end = *then == Then::End;
                 if ends || signal == Signal::SIGTERM {
                     *then = Then::End;
+                    self.place.leave(steps);
                 }
                 match signal {
                     // It hears it a second time, as it would without us.
@@ -511,6 +512,8 @@ impl Course {
                 steps.push(Step::Tell(Happening::GoesOn(difference)));
                 (up.offer, up.is_behind) = (Arc::clone(&self.wanted), true);
             }
+            // The old program goes on meanwhile.
+            OnChange::Restart if !self.place.may_restart(steps) => {}
             OnChange::Restart => {
                 steps.push(Step::Tell(Happening::Restarting(difference)));
                 // It is worth going back to only if it worked.
@@ -543,7 +546,12 @@ impl Course {
                 steps.push(Step::Tell(Happening::RunsNoMore));
                 self.clear_away(None, Then::Start, now, steps);
             }
-            _ => steps.push(Step::Tell(Happening::NotHealthy { put_back, waited, saw: None })),
+            _ => {
+                steps.push(Step::Tell(Happening::NotHealthy { put_back, waited, saw: None }));
+                if self.place == Place::Has {
+                    steps.push(Step::Tell(Happening::HoldsUp));
+                }
+            }
         }
     }
 }

@@ -97,6 +97,8 @@ pub enum Happening {
         /// Why the last look at it showed nothing, as a clause; where there was one.
         saw: Option<String>,
     },
+    /// It does not work, so that it remains our turn: no other one restarts.
+    HoldsUp,
     /// It, or what it had started, did not end in time and was killed.
     Killed {
         /// The time.

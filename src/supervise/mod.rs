@@ -8,7 +8,8 @@
 //! Must not know: where configurations come from; what their values mean.
 //!
 //! Rooms: `course` decides (pure); `handing` gives values to a program; `proof` sees
-//! whether it works; `offer`, `terms`, `happening` are what goes in and out.
+//! whether it works; `turn` is what it waits for where one restarts at a time; `offer`,
+//! `terms`, `happening` are what goes in and out.
 
 mod course;
 mod handing;
@@ -16,6 +17,7 @@ mod happening;
 mod offer;
 mod proof;
 mod terms;
+mod turn;
 
 use std::ffi::OsString;
 use std::future::pending;
@@ -26,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::process::{
-    Change, Ended, Found, Hardened, Heard, Job, JobControl, Place, Signal, Signals, adopt_orphans,
+    Change, Ended, Found, Hardened, Heard, Job, JobControl, Pid, Place, Signal, Signals, adopt_orphans,
     next_change,
 };
 use course::{Course, Input, Step};
@@ -36,6 +38,7 @@ pub use happening::{Happening, Unhealthy, Witness};
 pub use offer::{Difference, Offer};
 use proof::Proof;
 pub use terms::{Backoff, Deliver, Health, OnChange, Terms};
+pub use turn::{Queue, Turn, turn};
 
 /// How often a group is looked at of which something is left that is not ours to reap.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -51,6 +54,9 @@ pub struct Supervised {
     pub inherited: Inheritance,
     /// How.
     pub terms: Terms,
+    /// What its restarts for changes wait for; not its first start, nor one after it ended
+    /// by itself.
+    pub turn: Option<Turn>,
 }
 
 /// Our own environment, and what of it passes.
@@ -81,9 +87,8 @@ pub async fn supervise(
     witness: &dyn Witness,
 ) -> Ended {
     adopt_orphans();
-    let Supervised { command, inherited, terms } = supervised;
-    let now = Instant::now();
-    let course = Course::new(terms.clone(), Box::new(random), first, now);
+    let Supervised { command, inherited, terms, turn } = supervised;
+    let course = Course::new(terms.clone(), Box::new(random), turn.is_some(), first, Instant::now());
     let supervisor = Supervisor {
         control: JobControl::new(!terms.keep_alive),
         handing: Handing::new(terms.deliver, inherited),
@@ -92,11 +97,17 @@ pub async fn supervise(
         terms,
         ourselves,
         witness,
+        turn,
         job: None,
         errand: None,
         not_taken: None,
     };
-    supervisor.stay(course, offers).await
+    let (ended, turn) = supervisor.stay(course, offers).await;
+    // The program is gone: nothing waits for this but our own end.
+    if let Some(turn) = turn {
+        turn.left().await;
+    }
+    ended
 }
 
 struct Supervisor<'a> {
@@ -107,6 +118,7 @@ struct Supervisor<'a> {
     control: JobControl,
     handing: Handing,
     proof: Proof,
+    turn: Option<Turn>,
     job: Option<Job>,
     /// A command for a change.
     errand: Option<Errand>,
@@ -124,6 +136,7 @@ struct Errand {
 enum Woken {
     Heard(Heard),
     Offered(Arc<Offer>),
+    OurTurn,
     Due,
     Look,
     Ask,
@@ -132,7 +145,12 @@ enum Woken {
 }
 
 impl Supervisor<'_> {
-    async fn stay(mut self, mut course: Course, mut offers: watch::Receiver<Arc<Offer>>) -> Ended {
+    async fn stay(mut self, course: Course, offers: watch::Receiver<Arc<Offer>>) -> (Ended, Option<Turn>) {
+        let ended = self.run(course, offers).await;
+        (ended, self.turn)
+    }
+
+    async fn run(&mut self, mut course: Course, mut offers: watch::Receiver<Arc<Offer>>) -> Ended {
         let mut has_offers = true;
         loop {
             if let Some(ended) = self.advance(&mut course, Input::Due) {
@@ -153,6 +171,7 @@ impl Supervisor<'_> {
                         continue;
                     }
                 },
+                () = ours(&mut self.turn), if course.waits_for_turn() => Woken::OurTurn,
                 () = until(course.due()) => Woken::Due,
                 () = until(look_at) => Woken::Look,
                 () = until(late_at) => Woken::ErrandLate,
@@ -174,6 +193,7 @@ impl Supervisor<'_> {
                 Woken::Heard(Heard::Passed(signal)) => self.advance(&mut course, Input::Signalled(signal)),
                 Woken::Heard(Heard::Child) => self.look(&mut course),
                 Woken::Offered(offer) => self.offered(&mut course, offer),
+                Woken::OurTurn => self.advance(&mut course, Input::OurTurn),
                 Woken::Due => None,
                 Woken::Look => self.advance_if_gone(&mut course),
                 Woken::Ask => {
@@ -210,7 +230,7 @@ impl Supervisor<'_> {
 
     /// Takes all that happened to children.
     fn look(&mut self, course: &mut Course) -> Option<Ended> {
-        while let Some((pid, change)) = next_change() {
+        while let Some((pid, change)) = next_change(&self.leaders()) {
             let input = if self.job.as_ref().is_some_and(|job| job.leader() == pid) {
                 self.of_program(change)
             } else if self.errand.as_ref().is_some_and(|errand| errand.job.leader() == pid) {
@@ -223,6 +243,13 @@ impl Supervisor<'_> {
             }
         }
         self.advance_if_gone(course)
+    }
+
+    /// What we started and was not reaped: another may have the number of what was.
+    fn leaders(&self) -> Vec<Pid> {
+        let job = self.job.as_ref().filter(|job| !job.has_ended());
+        let errand = self.errand.as_ref().map(|errand| &errand.job);
+        job.into_iter().chain(errand).map(Job::leader).chain(self.proof.leader()).collect()
     }
 
     fn of_program(&mut self, change: Change) -> Option<Input> {
@@ -289,6 +316,16 @@ impl Supervisor<'_> {
                     }
                     Step::Reload(offer) => inputs.extend(self.reload(&offer)),
                     Step::Prove => self.proof.begin(),
+                    Step::Queue => {
+                        if let Some(turn) = &self.turn {
+                            turn.ask();
+                        }
+                    }
+                    Step::Leave => {
+                        if let Some(turn) = &self.turn {
+                            turn.leave();
+                        }
+                    }
                     Step::Tell(happening) => self.tell(happening),
                     Step::End(ended) => return Some(ended),
                 }
@@ -372,6 +409,14 @@ async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) if moment <= Instant::now() => {}
         Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+/// Waits for our turn; for ever, where there is none.
+async fn ours(turn: &mut Option<Turn>) {
+    match turn {
+        Some(turn) => turn.came().await,
         None => pending().await,
     }
 }

@@ -158,6 +158,14 @@ impl Proof {
         };
     }
 
+    /// The command that asks.
+    pub(super) fn leader(&self) -> Option<Pid> {
+        match &self.state {
+            State::Asks { attempt: Attempt::Command(look), .. } => look.leader(),
+            _ => None,
+        }
+    }
+
     /// Notes what happened to a child, which may be the command that asks. True if that
     /// shows that the program works.
     pub(super) fn note(&mut self, pid: Pid, change: Change) -> bool {

@@ -18,9 +18,16 @@ fn completions_are_scripts_of_their_shells() {
 #[test]
 fn the_manual_has_every_command() {
     let ran = Folder::new().run(&["man"]).exits(0);
-    for word in
-        [".TH dlconf 1", "names\\-only", "pristine", "\\-\\-schema", "dlconf rekey", "to\\-new\\-key\\-file"]
-    {
+    for word in [
+        ".TH dlconf 1",
+        "names\\-only",
+        "pristine",
+        "\\-\\-schema",
+        "dlconf rekey",
+        "dlconf rbac",
+        "restart\\-lock",
+        "to\\-new\\-key\\-file",
+    ] {
         assert!(ran.stdout.contains(word), "{word}");
     }
 }

@@ -93,12 +93,6 @@ fn mistakes_have_a_place_and_a_fix() {
             "write `order",
         ),
         (
-            "[source.a]\ntype = \"env\"\n[env.production.source.a]\ntype = \"kubernetes\"\n",
-            "dlconf.toml:4:1",
-            "no sources of type \"kubernetes\" yet",
-            "it reads: env",
-        ),
-        (
             "[env.production.rotation]\npath = \"x\"\n",
             "dlconf.toml:1:17",
             "no [rotation] yet",
@@ -118,12 +112,6 @@ fn mistakes_have_a_place_and_a_fix() {
             "",
         ),
         ("order = []\n[source.a]\ntype = \"env\"\n", "dlconf.toml:2:9", "`a` is declared but", "add \"a\""),
-        (
-            "[source.a]\ntype = \"kubernetes\"\npath = \"x\"\n",
-            "dlconf.toml:2:1",
-            "no sources of type \"kubernetes\" yet",
-            "",
-        ),
         ("[rotation]\npath = \"x\"\n", "dlconf.toml:1:2", "no [rotation] yet", ""),
         (
             "environment = \"staging\"\n[env.prod]\nservice = \"web\"\n",
@@ -283,7 +271,7 @@ fn a_mistake_in_a_variable_names_the_variable() {
         "PORT=1\n",
     );
     for (name, value, message) in [
-        ("DLCONF_SOURCE__A__TYPE", "kubernetes", "no sources of type \"kubernetes\" yet"),
+        ("DLCONF_SOURCE__A__TYPE", "kubernetis", "did you mean \"kubernetes\"?"),
         ("DLCONF_SOURCE__A__TYPE", "dotnev", "unknown type"),
         ("DLCONF_SOURCE__A__PATH", "8080", "put it into"),
         ("DLCONF_SOURCE__A__OPTIONAL", "maybe", "must be true or false"),

@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::lock::{Lock, supervise};
 use super::stage::{self, Told, ends, unless_told};
 use super::words::{Spoken, warnings};
 use crate::access::{Gate, Policy, Rules};
@@ -31,7 +32,7 @@ use crate::model::key::Key;
 use crate::model::validate::Delivered;
 use crate::process::{Hardened, Heard, Signals, die_like};
 use crate::source::{Source, Use};
-use crate::supervise::{Inheritance, Offer, Ourselves, Supervised, Terms, supervise};
+use crate::supervise::{Inheritance, Offer, Ourselves, Supervised, Terms};
 use crate::telemetry::{Event, Level, Listener, Words};
 
 /// How long a file is waited for that somebody took away.
@@ -54,6 +55,8 @@ pub(in crate::cli) struct Program<'a> {
     /// With `--pristine`, what passes of our environment.
     pub(in crate::cli) only: Option<Vec<String>>,
     pub(in crate::cli) terms: Terms,
+    /// What restarts for changes wait for.
+    pub(in crate::cli) lock: Option<Lock>,
 }
 
 /// Who puts into the sources what they lack.
@@ -141,6 +144,7 @@ impl Here {
             command: program.command.to_vec(),
             inherited: Inheritance { process: Arc::clone(&setup.process), only: program.only },
             terms: program.terms,
+            turn: None,
         };
         let ended = setup.end(terminal, async |sources| {
             let ended = match unless_told(&mut ourselves, async {}).await {
@@ -150,7 +154,7 @@ impl Here {
                     let follow = follow(plan, known, files, mender, offers, warned, &spoken);
                     tokio::select! {
                         biased;
-                        ended = supervise(supervised, ourselves, first, offered, &spoken) => ended,
+                        ended = supervise(supervised, ourselves, first, offered, &spoken, program.lock, &spoken) => ended,
                         never = follow => match never {},
                     }
                 }

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::here::Program;
+use super::lock::supervise;
 use super::stage::{self, unless_told};
 use super::words::Spoken;
 use crate::access::Action;
@@ -39,8 +40,9 @@ use crate::delivery::environment::{Inherited, environment};
 use crate::model::schema::kind::go_duration;
 use crate::process::{Hardened, Interrupts, die_like};
 use crate::serve::socket::Names;
-use crate::supervise::{Happening, Inheritance, Offer, Supervised, Witness, supervise};
+use crate::supervise::{Happening, Inheritance, Offer, Supervised, Witness};
 use acknowledge::Acknowledger;
+pub(super) use acknowledge::instance;
 use borrower::{Borrower, Config, Served, config};
 use follow::Follower;
 use ledger::Ledger;
@@ -140,11 +142,12 @@ impl Lender<'_> {
                 command: program.command.to_vec(),
                 inherited: Inheritance { process, only: program.only },
                 terms: program.terms,
+                turn: None,
             };
             let overheard = Overheard { witness: &spoken, runs };
             let ended = tokio::select! {
                 biased;
-                ended = supervise(supervised, ourselves, first, offered, &overheard) => ended,
+                ended = supervise(supervised, ourselves, first, offered, &overheard, program.lock, &spoken) => ended,
                 never = follower.follow(offers) => match never {},
                 never = acknowledger.acknowledge() => match never {},
             };

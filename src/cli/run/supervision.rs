@@ -77,12 +77,12 @@ enum Deliver {
 }
 
 impl Supervision {
-    /// What it comes to.
+    /// What it comes to. `is_locked`: restarts wait for a lock.
     ///
     /// # Errors
     /// [`Failure`] with all that does not go together.
-    pub(in crate::cli) fn terms(&self) -> Result<Terms, Failure> {
-        let faults = self.faults();
+    pub(in crate::cli) fn terms(&self, is_locked: bool) -> Result<Terms, Failure> {
+        let faults = self.faults(is_locked);
         if !faults.is_empty() {
             return Err(Failure { exit: exit::USAGE, faults });
         }
@@ -107,7 +107,7 @@ impl Supervision {
     }
 
     /// All that does not go together, in one run.
-    fn faults(&self) -> Vec<Fault> {
+    fn faults(&self, is_locked: bool) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |message: &str, help: &str| {
             faults.push(Fault {
@@ -132,6 +132,12 @@ impl Supervision {
                 "say --deliver file, or --on-change restart",
             ),
             _ => {}
+        }
+        if is_locked && self.on_change != OnChange::Restart {
+            fault(
+                "--restart-lock lets one replica restart at a time, and this --on-change restarts none",
+                "leave either out",
+            );
         }
         if stops(self.stop_signal) || is_harmless(self.stop_signal) {
             fault(

@@ -274,6 +274,14 @@ impl Witness for Spoken {
                     json!({ "put_back": put_back, "waited_seconds": waited.as_secs_f64(), "saw": saw }),
                 );
             }
+            Happening::HoldsUp => self.say(
+                Error,
+                "holds-up",
+                format!(
+                    "{program} was restarted and does not work, so no other replica is restarted before it does (fix: mend what keeps it from working, or end this replica)"
+                ),
+                Value::Null,
+            ),
             Happening::Killed { after } => self.say(
                 Warning,
                 "killed",

@@ -102,7 +102,7 @@ pub(super) const SOURCE_UNREACHABLE: Explanation = Explanation {
     title: "a source could not be read",
     weight: Weight::Error,
     what: "A source did not answer, or what it holds could not be understood: a server timed out, a required \
-        file is not there, a line is malformed. Its variables are not judged rather than called missing, and \
+        file or Kubernetes object is not there, a line is malformed. Its variables are not judged rather than called missing, and \
         the exit code is 3.",
     why: "'I could not look' is not 'it is not there'. A tool that mixes them up deletes credentials during an \
         outage of Vault. dlconf keeps the last good values, and stays loud until it can look again.",

@@ -1,12 +1,11 @@
 //! `paths`: what is read of a Vault, and which of its fields under which names.
 
-use std::collections::BTreeMap;
-
 use super::Reader;
-use crate::model::key::Key;
 use crate::settings::SettingsError;
 use crate::settings::raw::{self, RawPath};
-use crate::source::vault::config::{Engine, PathSpec, Select};
+use crate::settings::select::Written;
+use crate::source::fields::Select;
+use crate::source::vault::config::{Engine, PathSpec};
 
 /// A path or mount without slashes at its ends.
 ///
@@ -116,33 +115,8 @@ impl Entry<'_> {
     }
 
     fn select(&self) -> Result<Select, SettingsError> {
-        let name = "a name is made of letters, digits and underscores and does not begin with a digit";
-        let mut names: BTreeMap<Key, &str> = BTreeMap::new();
-        let mut map = Vec::with_capacity(self.raw.map.len());
-        for (field, text) in &self.raw.map {
-            let at = ["map", field.as_str()];
-            let key = Key::new(text)
-                .map_err(|_| self.error(&at, format!("`map` gives `{field}` no name of a variable"), name))?;
-            if let Some(other) = names.insert(key.clone(), field) {
-                let message = format!("`map` gives `{other}` and `{field}` the same name, {key}");
-                return Err(self.error(&at, message, "give each its own"));
-            }
-            if !self.raw.only.is_empty() && !self.raw.only.contains(field) {
-                let message = format!("`map` names `{field}`, which `only` leaves out");
-                let help = format!("add \"{field}\" to `only`, or remove it from `map`");
-                return Err(self.error(&at, message, help));
-            }
-            map.push((field.clone(), key));
-        }
-        let prefix = &self.raw.prefix;
-        if !prefix.is_empty() && Key::new(prefix).is_err() {
-            return Err(self.error(&["prefix"], "`prefix` is not the beginning of a name", name));
-        }
-        if let Some(at) = self.raw.only.iter().position(String::is_empty) {
-            let at = at.to_string();
-            return Err(self.error(&["only", &at], "`only` has an empty name", "remove it"));
-        }
-        Ok(Select { map, prefix: prefix.clone(), only: self.raw.only.clone() })
+        let RawPath { map, prefix, only, .. } = self.raw;
+        Written { map, prefix, only }.select(|field, what, help| self.error(field, what, help))
     }
 
     fn error(&self, field: &[&str], what: impl AsRef<str>, help: impl Into<String>) -> SettingsError {

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use super::*;
 use crate::model::key::Key;
 use crate::settings::{SettingsFile, Trust};
-use crate::source::vault::config::{Engine, PathSpec, Select};
+use crate::source::fields::Select;
+use crate::source::vault::config::{Engine, PathSpec};
 
 const PATHS: &str = "paths = [{ mount = \"secret\", path = \"a\" }]\n";
 

@@ -8,8 +8,6 @@
 //! verified unless the settings say in so many words that it is not.
 //! Must not know: what is asked for.
 
-use std::error::Error as _;
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -24,9 +22,10 @@ use serde::de::DeserializeOwned;
 
 use super::api::{Envelope, Read};
 use super::config::{Config, Tls};
-use super::trouble::{Kind, Trouble, retry_after};
+use super::trouble::{Kind, Trouble};
 use crate::model::origin::Location;
 use crate::model::secret::SecretValue;
+use crate::network::{Break, retry_after};
 use crate::source::file::{FileText, ShownPath, Stamp};
 use crate::source::{Fault, FaultKind};
 
@@ -158,7 +157,7 @@ impl Client {
         let wire = Wire { client: self, lane };
         let answer = endpoint.with_middleware(&headers).exec(&wire).await.map_err(|error| match error {
             ClientError::GenericError { source } => {
-                source.downcast::<Trouble>().unwrap_or_else(|_| Trouble::from(Kind::Connection))
+                source.downcast::<Trouble>().unwrap_or_else(|_| Break::Connection.into())
             }
             _ => Kind::Unwritable.into(),
         })?;
@@ -235,7 +234,7 @@ struct Wire<'a> {
 impl rustify::client::Client for Wire<'_> {
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, ClientError> {
         let done = tokio::time::timeout(self.client.timeout, self.carry(request)).await;
-        let done = done.unwrap_or_else(|_| Err(Kind::Timeout.into()));
+        let done = done.unwrap_or_else(|_| Err(Break::Timeout.into()));
         done.map_err(|trouble| ClientError::GenericError { source: trouble.into() })
     }
 
@@ -257,10 +256,10 @@ impl Wire<'_> {
             Lane::Poll => &self.client.poll,
             Lane::Data => &self.client.data,
         };
-        let mut answer = http.execute(request).await.map_err(|error| kind_of(&error))?;
+        let mut answer = http.execute(request).await.map_err(|error| Break::of(&error))?;
         let expected = answer.content_length().and_then(|length| usize::try_from(length).ok());
         let mut body = Vec::with_capacity(expected.unwrap_or(4096).min(ANSWER_LIMIT));
-        while let Some(chunk) = answer.chunk().await.map_err(|error| kind_of(&error))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| Break::of(&error))? {
             if body.len() + chunk.len() > ANSWER_LIMIT {
                 return Err(Kind::TooLarge.into());
             }
@@ -270,57 +269,6 @@ impl Wire<'_> {
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
-    }
-}
-
-/// What kept an exchange from its end.
-fn kind_of(error: &reqwest::Error) -> Kind {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
-    let mut kind = if error.is_timeout() { Kind::Timeout } else { Kind::Connection };
-    while let Some(error) = next {
-        if let Some(tls) = tls_in(error) {
-            return kind_of_tls(tls);
-        }
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            kind = match io.kind() {
-                io::ErrorKind::ConnectionRefused => Kind::ConnectionRefused,
-                io::ErrorKind::TimedOut => Kind::Timeout,
-                _ => kind,
-            };
-        }
-        // The type is private to hyper-util.
-        if error.to_string() == "dns error" {
-            return Kind::UnknownHost;
-        }
-        next = error.source();
-    }
-    kind
-}
-
-/// The error of TLS in I/O errors around it, which hide it from `source()`.
-fn tls_in<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
-    let inner = error.downcast_ref::<io::Error>().and_then(|io| io.get_ref());
-    error.downcast_ref().or_else(|| tls_in(inner?))
-}
-
-fn kind_of_tls(error: &rustls::Error) -> Kind {
-    use rustls::{AlertDescription, CertificateError, Error};
-    match error {
-        Error::InvalidCertificate(error) => match error {
-            // The second where an authority has the name of a trusted one: made anew.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => Kind::UnknownIssuer,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Kind::WrongName
-            }
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => Kind::Expired,
-            _ => Kind::Tls,
-        },
-        Error::AlertReceived(AlertDescription::CertificateRequired) => Kind::CertificateRequired,
-        Error::InvalidMessage(_) => Kind::NotHttp,
-        _ => Kind::Tls,
     }
 }
 

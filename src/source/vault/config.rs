@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::key::Key;
+use crate::source::fields::Select;
 use crate::source::file::ShownPath;
 
 /// What holds where settings say nothing.
@@ -222,18 +222,4 @@ impl Engine {
             Self::Database { path } | Self::Generic { path } => path.clone(),
         }
     }
-}
-
-/// Which fields are taken, under which names.
-///
-/// A field is taken if `only` is empty or names it. Its name is what `map` says;
-/// else `prefix` and the field's own name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Select {
-    /// From field to variable.
-    pub map: Vec<(String, Key)>,
-    /// In front of the names of fields that `map` does not name.
-    pub prefix: String,
-    /// The fields that are taken; empty means all.
-    pub only: Vec<String>,
 }

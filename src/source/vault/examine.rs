@@ -14,6 +14,7 @@ use super::policy::{Access, Need, needed};
 use super::state::State as Known;
 use super::trouble::{Kind, Trouble};
 use crate::model::schema::kind::go_duration;
+use crate::network::Break;
 use crate::source::{Fault, FaultKind, Observation, State};
 
 /// A clock that differs by more than this makes certificates and tokens end at the
@@ -133,7 +134,7 @@ async fn login(config: &Config, known: &mut Known, told: &mut Vec<Observation>) 
         let fault = match known.trouble.take() {
             Some(LoginFault::Here(fault)) => fault,
             Some(LoginFault::There(trouble)) => login_fault(config, &label, &trouble),
-            None => login_fault(config, &label, &Kind::Timeout.into()),
+            None => login_fault(config, &label, &Break::Timeout.into()),
         };
         told.push(of_fault("login", fault));
     }

@@ -1,53 +1,21 @@
-//! From the fields of a secret to variables: which are taken, under which names,
-//! and what their text is. Pure.
+//! From the fields of a secret to variables: which text each is. Pure.
 //!
 //! A string is its text. Anything else (a number, true, a list, a table) is its
-//! JSON as the server writes it, except null, which is unset. Fields that begin
-//! with `DLCONF_` are dlconf's own (rotation keeps its state there) and are
-//! never delivered.
+//! JSON as the server writes it, except null, which is unset.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::api::RawFields;
-use super::config::Select;
 use crate::model::key::Key;
-use crate::model::schema::toml_reader::nearest;
 use crate::model::secret::SecretValue;
-use crate::source::key_for;
+use crate::source::fields::{Select, Taken, Words, select_fields};
 
-/// What begins so is dlconf's own.
-const OURS: &str = "DLCONF_";
-
-/// A field that is taken.
-#[derive(Debug)]
-pub(super) struct Field {
-    /// Its name in the secret.
-    pub(super) name: Box<str>,
-    /// The variable.
-    pub(super) key: Key,
-    /// None where only names were asked for.
-    pub(super) value: Option<SecretValue>,
-}
-
-/// Something to remark: a field's name, one sentence, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FieldNote {
-    pub(super) field: Box<str>,
-    pub(super) message: String,
-    pub(super) help: String,
-}
-
-/// What a secret gives.
-#[derive(Debug, Default)]
-pub(super) struct Taken {
-    /// The fields, by variable.
-    pub(super) fields: Vec<Field>,
-    pub(super) notes: Vec<FieldNote>,
-}
+/// As Vault calls them.
+const WORDS: Words = Words { field: "field", holder: "secret" };
 
 /// Takes the values of a secret.
 pub(super) fn take(raw: &RawFields, select: &Select, known: &BTreeSet<Key>) -> Taken {
-    select_fields(raw.keys().map(String::as_str), select, known, |name| {
+    select_fields(WORDS, raw.keys().map(String::as_str), select, known, |name| {
         raw.get(name).and_then(|raw| text(raw.get()))
     })
 }
@@ -58,7 +26,7 @@ pub(super) fn take_names<'n>(
     select: &Select,
     known: &BTreeSet<Key>,
 ) -> Taken {
-    let mut taken = select_fields(names, select, known, |_| Some(SecretValue::from("")));
+    let mut taken = select_fields(WORDS, names, select, known, |_| Some(SecretValue::from("")));
     for field in &mut taken.fields {
         field.value = None;
     }
@@ -72,81 +40,6 @@ fn text(json: &str) -> Option<SecretValue> {
         Some(b'n') => None,
         _ => Some(SecretValue::from(json)),
     }
-}
-
-fn select_fields<'n>(
-    names: impl Iterator<Item = &'n str>,
-    select: &Select,
-    known: &BTreeSet<Key>,
-    mut value: impl FnMut(&str) -> Option<SecretValue>,
-) -> Taken {
-    let mut taken = Taken::default();
-    let mut by_key: BTreeMap<Key, Field> = BTreeMap::new();
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut note = |field: &str, message: String, help: String| {
-        taken.notes.push(FieldNote { field: field.into(), message, help });
-    };
-    for name in names {
-        seen.insert(name);
-        if name.starts_with(OURS) || !(select.only.is_empty() || select.only.iter().any(|only| only == name))
-        {
-            continue;
-        }
-        let mapped = select.map.iter().find(|(field, _)| field == name).map(|(_, key)| key.clone());
-        let key = match mapped {
-            Some(key) => key,
-            None => match key_for(&format!("{}{name}", select.prefix), known) {
-                Some(key) => key,
-                None => {
-                    note(
-                        name,
-                        format!(
-                            "the field `{name}` has a name that no variable can have, so it is passed over"
-                        ),
-                        "give it one with `map`, or leave it out with `only`".into(),
-                    );
-                    continue;
-                }
-            },
-        };
-        let Some(value) = value(name) else { continue };
-        let field = Field { name: name.into(), key: key.clone(), value: Some(value) };
-        // Of two fields for one variable the one that is named or spelt like it.
-        let exact = |field: &Field| {
-            select.map.iter().any(|(mapped, _)| **mapped == *field.name)
-                || format!("{}{}", select.prefix, field.name) == key.as_str()
-        };
-        match by_key.remove(&key) {
-            None => {
-                by_key.insert(key, field);
-            }
-            Some(first) => {
-                let (kept, dropped) =
-                    if exact(&field) && !exact(&first) { (field, first) } else { (first, field) };
-                note(
-                    &dropped.name,
-                    format!("the field `{}` is passed over: {} gives {key} already", dropped.name, kept.name),
-                    "keep one of the two".into(),
-                );
-                by_key.insert(key, kept);
-            }
-        }
-    }
-    let wanted = select.map.iter().map(|(field, _)| field).chain(&select.only);
-    let absent: BTreeSet<&String> = wanted.filter(|field| !seen.contains(field.as_str())).collect();
-    for field in absent {
-        let near = nearest(field, seen.iter().copied());
-        note(
-            field,
-            format!("the settings name the field `{field}`, and the secret does not have it"),
-            near.map_or_else(
-                || "write the field, or take it out of `map` and `only`".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            ),
-        );
-    }
-    taken.fields = by_key.into_values().collect();
-    taken
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ use super::{Ask, Observation, Source, SourceError, Use, Vitals};
 use crate::model::key::SourceName;
 use crate::model::layer::Layer;
 use crate::model::secret::SecretValue;
+use crate::network::Break;
 
 /// A Vault or OpenBao server, and what is read of it.
 pub struct VaultSource {
@@ -142,10 +143,10 @@ impl State {
     /// Notes that the deadline passed while something was still asked.
     fn gave_up(&mut self) {
         if self.session.is_none() && self.trouble.is_none() {
-            self.fail(Kind::Timeout.into());
+            self.fail(Kind::from(Break::Timeout).into());
         }
         for path in self.paths.iter_mut().filter(|path| path.stale && path.trouble.is_none()) {
-            path.failed(Kind::Timeout.into());
+            path.failed(Break::Timeout.into());
         }
     }
 

@@ -18,11 +18,12 @@ use super::api::{
 };
 use super::client::{Client, Lane};
 use super::config::{Engine, PathSpec};
-use super::fields::{Taken, take, take_names};
+use super::fields::{take, take_names};
 use super::life::Life;
 use super::trouble::{Kind, Trouble};
 use crate::model::key::Key;
 use crate::model::secret::SecretValue;
+use crate::source::fields::Taken;
 
 /// What a path holds.
 #[derive(Debug)]

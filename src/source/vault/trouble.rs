@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::api::ErrorsAnswer;
+use crate::network::Break;
 
 /// Why an exchange gave nothing usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,26 +23,8 @@ pub(super) struct Trouble {
 /// Sorts of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Nobody listens there.
-    ConnectionRefused,
-    /// The name has no address.
-    UnknownHost,
-    /// The connection failed otherwise.
-    Connection,
-    /// It took longer than one request may.
-    Timeout,
-    /// The server's certificate is signed by nobody whom we trust.
-    UnknownIssuer,
-    /// The server's certificate is for another name.
-    WrongName,
-    /// The server's certificate has ended, or not begun.
-    Expired,
-    /// TLS failed otherwise.
-    Tls,
-    /// The server wants a client certificate.
-    CertificateRequired,
-    /// It speaks TLS and we do not, or the other way round.
-    NotHttp,
+    /// The connection came to nothing.
+    Network(Break),
     /// It is sealed.
     Sealed,
     /// It is not initialised.
@@ -92,36 +75,36 @@ impl Kind {
     pub(super) fn passes(self) -> bool {
         matches!(
             self,
-            Self::ConnectionRefused
-                | Self::UnknownHost
-                | Self::Connection
-                | Self::Timeout
-                | Self::Sealed
+            Self::Sealed
                 | Self::Uninitialised
                 | Self::Standby(_)
                 | Self::TooManyRequests
                 | Self::Behind
                 | Self::ServerError(_)
                 | Self::NotTheApi
-        )
+        ) || matches!(self, Self::Network(what) if what.passes())
     }
 
     /// What to do about it.
     pub(super) fn help(self) -> &'static str {
         match self {
-            Self::ConnectionRefused => "start the server, or correct `address`",
-            Self::UnknownHost => "correct the host in `address`, or the resolver",
-            Self::Connection | Self::Timeout => "see whether the server and the network between are well",
-            Self::UnknownIssuer => {
-                "name the authority that signed it: `tls = { ca_cert = \"ca.pem\" }`, or VAULT_CACERT"
-            }
-            Self::WrongName => "use the name that the certificate has in `address`",
-            Self::Expired => "renew the server's certificate, or correct this machine's clock",
-            Self::Tls => "see whether `address` names the API's port and both speak TLS 1.2 or 1.3",
-            Self::CertificateRequired => {
-                "give a client certificate: `tls = { client_cert = …, client_key = … }`"
-            }
-            Self::NotHttp => "see whether `address` has the right scheme and port",
+            Self::Network(what) => match what {
+                Break::ConnectionRefused => "start the server, or correct `address`",
+                Break::UnknownHost => "correct the host in `address`, or the resolver",
+                Break::Connection | Break::Timeout => {
+                    "see whether the server and the network between are well"
+                }
+                Break::UnknownIssuer => {
+                    "name the authority that signed it: `tls = { ca_cert = \"ca.pem\" }`, or VAULT_CACERT"
+                }
+                Break::WrongName => "use the name that the certificate has in `address`",
+                Break::Expired => "renew the server's certificate, or correct this machine's clock",
+                Break::Tls => "see whether `address` names the API's port and both speak TLS 1.2 or 1.3",
+                Break::CertificateRequired => {
+                    "give a client certificate: `tls = { client_cert = …, client_key = … }`"
+                }
+                Break::NotHttp => "see whether `address` has the right scheme and port",
+            },
             Self::Sealed => "unseal it: `bao operator unseal`",
             Self::Uninitialised => "initialise it: `bao operator init`",
             Self::Standby(_) => "name the active server, or a load balancer in front of all",
@@ -158,16 +141,7 @@ impl fmt::Display for Kind {
     /// A clause that goes on from a subject: `https://vault:8200 …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Self::ConnectionRefused => "refuses connections",
-            Self::UnknownHost => "cannot be found: its name has no address",
-            Self::Connection => "cannot be reached: the connection broke",
-            Self::Timeout => "did not answer in time",
-            Self::UnknownIssuer => "shows a certificate that is signed by nobody whom we trust",
-            Self::WrongName => "shows a certificate that is for another name",
-            Self::Expired => "shows a certificate that is not valid at this time",
-            Self::Tls => "does not agree with us on TLS",
-            Self::CertificateRequired => "wants a client certificate",
-            Self::NotHttp => "does not speak the protocol that `address` says",
+            Self::Network(what) => return what.fmt(f),
             Self::Sealed => "is sealed",
             Self::Uninitialised => "is not initialised",
             Self::Standby(status) => return write!(f, "is a standby that does not serve this ({status})"),
@@ -194,9 +168,21 @@ impl fmt::Display for Kind {
     }
 }
 
+impl From<Break> for Kind {
+    fn from(what: Break) -> Self {
+        Self::Network(what)
+    }
+}
+
 impl From<Kind> for Trouble {
     fn from(kind: Kind) -> Self {
         Self { kind, retry_after: None }
+    }
+}
+
+impl From<Break> for Trouble {
+    fn from(what: Break) -> Self {
+        Kind::from(what).into()
     }
 }
 
@@ -211,7 +197,9 @@ impl Trouble {
         let kind = match status {
             300..=399 => Kind::Redirect(status),
             // What Go's server says to plain HTTP on a TLS port.
-            400 if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => Kind::NotHttp,
+            400 if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => {
+                Kind::Network(Break::NotHttp)
+            }
             400 if said("wrapping token is not valid") => Kind::Unwrapped,
             400 if said("lease not found") || said("invalid lease") => Kind::NoLease,
             400 if said("invalid role or secret ID")
@@ -258,18 +246,4 @@ fn is_nothing(body: &[u8]) -> bool {
     }
     let says_nothing = |s: Shape| s.errors.map_or(s.request_id.is_some(), |errors| errors.is_empty());
     serde_json::from_slice::<Shape>(body).is_ok_and(says_nothing)
-}
-
-/// `Retry-After`: seconds, or a date; bounded by ten minutes, so that no server
-/// can silence us for longer.
-pub(super) fn retry_after(value: &str, now: std::time::SystemTime) -> Option<Duration> {
-    const MOST: Duration = Duration::from_mins(10);
-    let wait = match value.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = chrono::DateTime::parse_from_rfc2822(value.trim()).ok()?;
-            std::time::SystemTime::from(date).duration_since(now).unwrap_or_default()
-        }
-    };
-    Some(wait.min(MOST))
 }

@@ -26,6 +26,7 @@ use super::state::{State, wait};
 use super::trouble::Kind;
 use super::vitals::Held;
 use super::{STOP_WITHIN, Shared};
+use crate::network::Break;
 use crate::source::backoff::{Backoff, jittered, share};
 
 /// The least time between two looks, whatever is due.
@@ -281,7 +282,7 @@ impl Agenda {
                     if lease.life.is_nearly_over(now) {
                         lease.life = lease.life.final_grant();
                     }
-                    silence = Some(trouble).filter(|trouble| trouble.kind == Kind::Timeout);
+                    silence = Some(trouble).filter(|trouble| trouble.kind == Kind::Network(Break::Timeout));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What a supervisor decides, told as stories: what happens, when, and what is done.
 
+mod in_turn;
 mod put_back;
 mod whatever_happens;
 
@@ -62,9 +63,13 @@ fn died_of(signal: Signal) -> Input {
 
 impl Story {
     fn new(terms: Terms, first: &str) -> Self {
+        Self::queues(false, terms, first)
+    }
+
+    fn queues(queues: bool, terms: Terms, first: &str) -> Self {
         let now = Instant::now();
         // The longest of all random times.
-        let course = Course::new(terms, Box::new(|most| most), offer(first), now);
+        let course = Course::new(terms, Box::new(|most| most), queues, offer(first), now);
         Self { course, begin: now, now, pid: 0 }
     }
 
@@ -91,6 +96,8 @@ impl Story {
                     Step::Pass(signal) => format!("pass {}", &signal.as_str()[3..]),
                     Step::Reload(offer) => format!("reload {}", offer.version.as_deref().unwrap_or("?")),
                     Step::Prove => "prove".to_owned(),
+                    Step::Queue => "queue".to_owned(),
+                    Step::Leave => "leave".to_owned(),
                     Step::End(ended) => format!("end {}", ended.code),
                     Step::Tell(Happening::Runs { version }) => format!("runs {}", version.unwrap()),
                     Step::Tell(Happening::Started { .. }) => continue,

@@ -44,6 +44,10 @@ impl Look {
         Err("the command took too long".into())
     }
 
+    pub(super) fn leader(&self) -> Option<Pid> {
+        self.job.as_ref().map(Job::leader)
+    }
+
     /// Notes that this child was reaped. Whether that was it.
     pub(super) fn ended(&mut self, pid: Pid) -> bool {
         match &mut self.job {

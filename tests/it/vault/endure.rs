@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use dlconf::model::key::Key;
+use dlconf::source::fields::Select;
 use dlconf::source::file::ShownPath;
-use dlconf::source::vault::config::{Auth, Engine, PathSpec, RoleId, Select};
+use dlconf::source::vault::config::{Auth, Engine, PathSpec, RoleId};
 use dlconf::source::{Ask, Source as _, Use};
 use serde_json::json;
 use tokio::time::timeout;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dlconf::model::key::Key;
-use dlconf::source::vault::config::{Auth, Engine, PathSpec, Select};
+use dlconf::source::fields::Select;
+use dlconf::source::vault::config::{Auth, Engine, PathSpec};
 use dlconf::source::{Source as _, Use};
 use serde_json::json;
 

@@ -234,7 +234,7 @@ fn signing(key: &Key, offer: &Offer) -> Key {
 }
 
 /// The name of this instance: that of the pod or the host.
-fn instance() -> Option<Name> {
+pub(in crate::cli::run) fn instance() -> Option<Name> {
     let named = std::env::var_os("HOSTNAME").filter(|name| !name.is_empty());
     let host = named.or_else(host_name)?;
     plain(&host.to_string_lossy())

@@ -2,8 +2,9 @@
 
 use expect_test::{Expect, expect};
 
-use super::super::config::{Address, Select, Tls, default};
+use super::super::config::{Address, Tls, default};
 use super::*;
+use crate::source::fields::Select;
 
 fn kv2(path: &str) -> Engine {
     Engine::Kv2 { mount: "secret".into(), path: path.into() }

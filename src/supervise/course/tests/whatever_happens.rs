@@ -14,6 +14,7 @@ enum Act {
     Healthy,
     Reloaded(bool),
     Signal(Signal),
+    OurTurn,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -25,6 +26,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (0..3_u8).prop_map(Act::Die),
         2 => Just(Act::Healthy),
         2 => any::<bool>().prop_map(Act::Reloaded),
+        2 => Just(Act::OurTurn),
         1 => prop::sample::select(signals.to_vec()).prop_map(Act::Signal),
     ]
 }
@@ -36,6 +38,7 @@ proptest! {
         keep_alive: bool,
         proves: bool,
         reloads: bool,
+        queues: bool,
         most in prop::option::of(0..3_u32),
     ) {
         let on_change = if reloads { OnChange::Signal(Signal::SIGHUP) } else { OnChange::Restart };
@@ -43,6 +46,7 @@ proptest! {
         let mut course = Course::new(
             Terms { on_change, healthy, keep_alive, max_restarts: most, min_interval: SECOND, ..terms() },
             Box::new(|most| most / 2),
+            queues,
             offer("A=0"),
             Instant::now(),
         );
@@ -53,7 +57,9 @@ proptest! {
         let mut refused: Vec<Arc<Offer>> = Vec::new();
         let mut reloading: Option<Arc<Offer>> = None;
         let mut starts = 0;
-        let quiet = [Act::Due, Act::Reloaded(true), Act::Healthy].into_iter().cycle().take(60);
+        // Whether it is in the queue, and whether it is its turn.
+        let (mut waits, mut has_turn) = (false, false);
+        let quiet = [Act::OurTurn, Act::Due, Act::Reloaded(true), Act::Healthy].into_iter().cycle().take(80);
         for act in acts.into_iter().chain(quiet) {
             let input = match act {
                 Act::Offer(value) => {
@@ -82,7 +88,11 @@ proptest! {
                     Input::Reloaded(if ok { Ok(()) } else { Err("no".into()) })
                 }
                 Act::Signal(signal) => Input::Signalled(signal),
-                Act::Die(_) | Act::Healthy | Act::Reloaded(_) => continue,
+                Act::OurTurn if waits => {
+                    has_turn = true;
+                    Input::OurTurn
+                }
+                Act::Die(_) | Act::Healthy | Act::Reloaded(_) | Act::OurTurn => continue,
             };
             let mut inputs = vec![input];
             while let Some(input) = inputs.pop() {
@@ -103,6 +113,17 @@ proptest! {
                             inputs.insert(0, Input::Gone);
                         }
                         Step::Reload(offer) => reloading = Some(offer),
+                        Step::Queue => {
+                            prop_assert!(queues && !waits && lives, "it asks for nothing");
+                            waits = true;
+                        }
+                        Step::Leave => {
+                            prop_assert!(waits, "it leaves no queue");
+                            (waits, has_turn) = (false, false);
+                        }
+                        Step::Tell(Happening::Restarting(_)) if lives => {
+                            prop_assert!(!queues || has_turn, "it restarts out of turn");
+                        }
                         Step::Tell(Happening::PutBack { .. }) => refused.extend(reloading.take().or_else(|| runs.clone())),
                         Step::End(_) => over = true,
                         Step::Signal(_) | Step::Pass(_) | Step::Prove | Step::Tell(_) => {}
@@ -110,8 +131,10 @@ proptest! {
                 }
             }
         }
-        prop_assert!(starts <= 60 + 80, "{starts} starts");
+        prop_assert!(!over || !waits, "it keeps its turn beyond its end");
+        prop_assert!(starts <= 80 + 80, "{starts} starts");
         if !over {
+            prop_assert!(!waits, "it keeps its turn although all is quiet");
             prop_assert!(lives, "nothing runs");
             let runs = runs.unwrap();
             let is_refused = refused.iter().any(|refused| refused.same_as(&newest));

@@ -1,0 +1,104 @@
+//! What we may do: asked of the server, which knows its own rules.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::client::{Client, Said, Shape};
+use super::object::{Kind, Name, Object};
+use super::trouble::Trouble;
+
+/// What is done with an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verb {
+    /// Read it by its name.
+    Get,
+    /// Find it by its name among all.
+    List,
+    /// Be told of its changes.
+    Watch,
+    /// Make it.
+    Create,
+    /// Write it anew.
+    Update,
+    /// Change a part of it.
+    Patch,
+}
+
+impl Verb {
+    /// As rules of RBAC call it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+        }
+    }
+}
+
+/// Those of `verbs` that the server does not permit (SelfSubjectAccessReview, which
+/// every identity may ask for unless somebody took that away).
+///
+/// # Errors
+/// [`Trouble`] where the server does not tell.
+pub(crate) async fn missing(client: &Client, object: &Object, verbs: &[Verb]) -> Result<Vec<Verb>, Trouble> {
+    let mut missing = Vec::new();
+    for verb in verbs {
+        if !asked(client, object.kind, &object.namespace, object.name.as_str(), *verb).await? {
+            missing.push(*verb);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether the server permits this on every object of the kind in a namespace.
+///
+/// # Errors
+/// [`Trouble`] where the server does not tell.
+pub(crate) async fn may_all(
+    client: &Client,
+    kind: Kind,
+    namespace: &Name,
+    verb: Verb,
+) -> Result<bool, Trouble> {
+    // Of no name: of any.
+    asked(client, kind, namespace, "", verb).await
+}
+
+async fn asked(
+    client: &Client,
+    kind: Kind,
+    namespace: &Name,
+    name: &str,
+    verb: Verb,
+) -> Result<bool, Trouble> {
+    #[derive(Deserialize)]
+    struct Review {
+        status: Answer,
+    }
+    #[derive(Deserialize)]
+    struct Answer {
+        allowed: bool,
+    }
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": { "resourceAttributes": {
+            "group": kind.group(),
+            "resource": kind.resource(),
+            "namespace": namespace.as_str(),
+            "name": name,
+            "verb": verb.as_str(),
+        } },
+    });
+    let said = Said {
+        method: Method::POST,
+        target: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".into(),
+        shape: Shape::Whole,
+        body: Some(review.to_string().into_bytes()),
+    };
+    Ok(client.ask::<Review>(said).await?.status.allowed)
+}

@@ -1,0 +1,17 @@
+//! The Kubernetes source, on a fake API server and, where `DLCONF_TEST_KUBECONFIG`
+//! names one, on a real one too.
+
+mod behaviours;
+mod client;
+mod cluster;
+mod doctor;
+mod failures;
+mod fake;
+mod faults;
+mod memory;
+mod recordings;
+mod restart_lock;
+mod rights;
+mod shop;
+mod slow;
+mod wire;
