@@ -3,6 +3,7 @@
 //! resolved and validated.
 
 pub(super) mod here;
+mod instance;
 mod keeper;
 mod lock;
 mod socket;

@@ -25,9 +25,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::access::Access;
-use super::identity::Token;
 use super::object::Name;
 use super::server::Server;
+use super::token::Token;
 use super::trouble::{Trouble, Why};
 use super::wire::Event;
 use crate::network::{Break, retry_after};

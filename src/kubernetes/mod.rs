@@ -13,23 +13,23 @@
 
 mod access;
 mod client;
-mod identity;
 mod lease;
 mod object;
 mod rights;
 mod role;
 mod server;
+mod token;
 mod trouble;
 mod wire;
 
 pub(crate) use client::{Client, Lines, Said, Shape};
-pub(crate) use identity::{Life, Who, who};
 pub(crate) use lease::{Candidate, DURATION as LEASE_DURATION, Standing};
 pub(crate) use object::Object;
 pub use object::{Kind, Name};
-pub(crate) use rights::{Verb, may_all, missing};
+pub(crate) use rights::{Verb, Who, may_all, missing, who};
 pub(crate) use role::{Account, Role, Rule, yaml};
 pub(crate) use server::SERVICE_ACCOUNT;
 pub use server::Server;
+pub(crate) use token::Life;
 pub(crate) use trouble::{Misfit, Trouble, Why};
 pub(crate) use wire::{Event, Items, Meta};

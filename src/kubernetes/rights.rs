@@ -1,4 +1,4 @@
-//! What we may do: asked of the server, which knows its own rules.
+//! Who we are and what we may do: asked of the server, which knows its own rules.
 
 use http::Method;
 use serde::Deserialize;
@@ -101,4 +101,37 @@ async fn asked(
         body: Some(review.to_string().into_bytes()),
     };
     Ok(client.ask::<Review>(said).await?.status.allowed)
+}
+
+/// Who we are, as the server says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Who {
+    #[serde(default)]
+    pub(crate) username: String,
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
+}
+
+/// Asks the server who we are to it (SelfSubjectReview).
+///
+/// # Errors
+/// [`Trouble`] where it does not tell, as one does that is older than 1.28.
+pub(crate) async fn who(client: &Client) -> Result<Who, Trouble> {
+    #[derive(Deserialize)]
+    struct Review {
+        status: Answer,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        user_info: Who,
+    }
+    let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+    let said = Said {
+        method: Method::POST,
+        target: "/apis/authentication.k8s.io/v1/selfsubjectreviews".into(),
+        shape: Shape::Whole,
+        body: Some(review.to_string().into_bytes()),
+    };
+    Ok(client.ask::<Review>(said).await?.status.user_info)
 }

@@ -7,7 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::wire::Status;
+use serde::Deserialize;
+
 use crate::network::Break;
 
 /// Why an exchange gave nothing usable.
@@ -144,6 +145,34 @@ impl From<Why> for Trouble {
 impl From<Break> for Trouble {
     fn from(what: Break) -> Self {
         Why::Network(what).into()
+    }
+}
+
+/// What the API says instead of an object; its words are not looked at.
+#[derive(Debug, Deserialize)]
+pub(super) struct Status {
+    #[serde(default)]
+    kind: Box<str>,
+    #[serde(default)]
+    details: Option<Details>,
+    #[serde(default)]
+    pub(super) code: Option<u16>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Details {
+    #[serde(default)]
+    name: Option<Box<str>>,
+}
+
+impl Status {
+    fn is_one(&self) -> bool {
+        &*self.kind == "Status"
+    }
+
+    /// Whether it speaks of an object rather than of a path that is not served.
+    fn names_an_object(&self) -> bool {
+        self.details.as_ref().is_some_and(|details| details.name.is_some())
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::trouble::{Trouble, Why};
+use super::trouble::{Status, Trouble, Why};
 
 /// The metadata of one object.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -93,34 +93,6 @@ pub(crate) struct Items {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ListMeta {
     pub(crate) resource_version: Box<str>,
-}
-
-/// What the API says instead of an object.
-#[derive(Debug, Deserialize)]
-pub(super) struct Status {
-    #[serde(default)]
-    kind: Box<str>,
-    #[serde(default)]
-    details: Option<Details>,
-    #[serde(default)]
-    code: Option<u16>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Details {
-    #[serde(default)]
-    name: Option<Box<str>>,
-}
-
-impl Status {
-    pub(super) fn is_one(&self) -> bool {
-        &*self.kind == "Status"
-    }
-
-    /// Whether it speaks of an object rather than of a path that is not served.
-    pub(super) fn names_an_object(&self) -> bool {
-        self.details.as_ref().is_some_and(|details| details.name.is_some())
-    }
 }
 
 /// One line of a watch.

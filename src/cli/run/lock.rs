@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::socket::instance;
+use super::instance::instance;
 use super::words::Spoken;
 use crate::cli::Failure;
 use crate::kubernetes::{Candidate, LEASE_DURATION, Name, Server, Standing, Trouble, Why};

@@ -42,7 +42,6 @@ use crate::process::{Hardened, Interrupts, die_like};
 use crate::serve::socket::Names;
 use crate::supervise::{Happening, Inheritance, Offer, Supervised, Witness};
 use acknowledge::Acknowledger;
-pub(super) use acknowledge::instance;
 use borrower::{Borrower, Config, Served, config};
 use follow::Follower;
 use ledger::Ledger;

@@ -20,10 +20,10 @@ use super::borrower::Borrower;
 use super::ledger::Ledger;
 use crate::access::Action;
 use crate::cli::ask::{Answer, Missed, Question, Value};
+use crate::cli::run::instance::instance;
 use crate::cli::run::words::Spoken;
 use crate::model::key::Key;
 use crate::model::secret::SecretValue;
-use crate::process::host_name;
 use crate::rotation::consumers::Name;
 use crate::serve::socket::{Acknowledged, Said, SaidUse};
 use crate::supervise::Offer;
@@ -33,9 +33,6 @@ use crate::telemetry::Level;
 const AGAIN: Duration = Duration::from_secs(2);
 /// After one that did not take it.
 const MUCH_LATER: Duration = Duration::from_mins(1);
-/// The longest name of an instance.
-const LONGEST: usize = 64;
-
 /// Who says what runs.
 pub(super) struct Acknowledger<'a> {
     borrower: &'a Borrower<'a>,
@@ -233,24 +230,6 @@ fn signing(key: &Key, offer: &Offer) -> Key {
     numbered.filter(|name| offer.variables.contains_key(name)).unwrap_or_else(|| key.clone())
 }
 
-/// The name of this instance: that of the pod or the host.
-pub(in crate::cli::run) fn instance() -> Option<Name> {
-    let named = std::env::var_os("HOSTNAME").filter(|name| !name.is_empty());
-    let host = named.or_else(host_name)?;
-    plain(&host.to_string_lossy())
-}
-
-/// A text as a name may be.
-fn plain(text: &str) -> Option<Name> {
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
-    let plain: String = text
-        .chars()
-        .take(LONGEST)
-        .map(|character| if is_plain(character) { character } else { '-' })
-        .collect();
-    Name::new(&plain).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -291,19 +270,6 @@ mod tests {
             (&[("KEY", "a"), ("KEY_1", "b"), ("KEY_ACTIVE", "3")], Some("now,before before")),
         ] {
             assert_eq!(said(&three, variables).as_deref(), expected, "{variables:?}");
-        }
-    }
-
-    #[test]
-    fn any_host_has_a_name() {
-        let long = "x".repeat(70);
-        for (text, expected) in [
-            ("api-7c9f.internal", Some("api-7c9f.internal")),
-            ("my host/é", Some("my-host--")),
-            ("", None),
-            (&*long, Some(&long[..64])),
-        ] {
-            assert_eq!(plain(text).as_ref().map(Name::as_str), expected, "{text}");
         }
     }
 }

@@ -1,29 +1,15 @@
-//! Who we are to the server, and until when.
+//! What our own token says of itself. Pure.
 //!
-//! Owns: SelfSubjectReview (Kubernetes 1.28 and newer), and what our own token says of
-//! itself. Invariants: of a token only its life and its service account are looked at,
-//! and neither proves anything to us: they are told, not trusted.
+//! Invariants: only its life and its service account are looked at, and neither proves
+//! anything to us: they are told, not trusted.
 
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
-use serde_json::json;
-
-use super::client::{Client, Said, Shape};
-use super::trouble::Trouble;
-
-/// Who we are, as the server says it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub(crate) struct Who {
-    #[serde(default)]
-    pub(crate) username: String,
-    #[serde(default)]
-    pub(crate) groups: Vec<String>,
-}
 
 /// What a token says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -43,30 +29,6 @@ pub(crate) enum Life {
     Ended,
     /// It ends in so long; `late` if whoever renews it should have done so.
     Left { rest: Duration, late: bool },
-}
-
-/// Asks the server.
-///
-/// # Errors
-/// [`Trouble`] where it does not tell, as one does that is older than 1.28.
-pub(crate) async fn who(client: &Client) -> Result<Who, Trouble> {
-    #[derive(Deserialize)]
-    struct Review {
-        status: Answer,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Answer {
-        user_info: Who,
-    }
-    let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
-    let said = Said {
-        method: Method::POST,
-        target: "/apis/authentication.k8s.io/v1/selfsubjectreviews".into(),
-        shape: Shape::Whole,
-        body: Some(review.to_string().into_bytes()),
-    };
-    Ok(client.ask::<Review>(said).await?.status.user_info)
 }
 
 impl Token {
