@@ -2,7 +2,7 @@
 """How fast `dlconf daemon` follows a Secret, and what ten objects cost, beside a raw
 watch of the same run, over the real API server of tests/kubernetes.
 
-    benches/kubernetes.py                     everything; about six minutes
+    benches/kubernetes.py                     everything; about seven minutes
     benches/kubernetes.py --only latency      one part: latency, idle, dropped
     benches/kubernetes.py --kubeconfig FILE   this cluster instead, as its administrator
     benches/kubernetes.py --binary FILE       measure this program instead

@@ -6,7 +6,7 @@
 //! needed there: what a namespace holds is deleted one by one.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ impl Cluster {
         let path = PathBuf::from(std::env::var_os(REAL)?);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{REAL}: {error}"));
         let folder = Folder::new();
-        let admin = client_of(&text, &folder);
+        let admin = client_of(&text, path.parent().unwrap_or(Path::new("")), &folder);
         Some(Self::on(None, admin, folder))
     }
 
@@ -370,7 +370,9 @@ pub(crate) fn version(object: &Value) -> String {
 }
 
 /// The administrator of a kubeconfig with one cluster and one user.
-fn client_of(text: &str, folder: &Folder) -> Client {
+fn client_of(text: &str, beside: &Path, folder: &Folder) -> Client {
+    // Written as blocks or between braces.
+    let text = text.replace(['{', '}', ','], "\n");
     let field = |name: &str| {
         let start = format!("{name}:");
         text.lines()
@@ -383,7 +385,8 @@ fn client_of(text: &str, folder: &Folder) -> Client {
             let bytes = STANDARD.decode(data).unwrap();
             folder.bytes(to, &bytes, 0o600);
         } else {
-            std::fs::copy(field(name)?, folder.join(to)).unwrap();
+            // A path begins where the kubeconfig is.
+            std::fs::copy(beside.join(field(name)?), folder.join(to)).unwrap();
         }
         Some(folder.join(to))
     };
