@@ -19,16 +19,18 @@ const LEASE: &str = "lease/shop";
 /// `slow…` it works once there is a file `go`, with `bad…` never.
 const SCRIPT: &str = r#"
 says() { echo "$(date +%s%N) $1 $TOKEN"; }
+# TERM is heard at once, and whoever kills the shell leaves nothing for long.
+stays() { while :; do sleep 1 & wait $!; done; }
 trap 'says down; exit 0' TERM
 says start
 case "$TOKEN" in
-bad*) sleep 600 & wait ;;
+bad*) stays ;;
 slow*) until [ -e go ]; do sleep 0.1; done ;;
 *) sleep 0.5 ;;
 esac
 says up
 touch works-$$
-sleep 600 & wait
+stays
 "#;
 
 /// What the script says when it works is there before this looks.
