@@ -16,6 +16,8 @@ pub mod exit {
     pub const UNREADABLE: u8 = 3;
     /// Refused by policy or protections.
     pub const REFUSED: u8 = 4;
+    /// `rotate` waits for consumers.
+    pub const WAITS: u8 = 5;
     /// The daemon had to stop: a part of it ended by itself (sysexits' EX_SOFTWARE).
     pub const INTERNAL: u8 = 70;
     /// `run`: dlconf itself failed or found errors.

@@ -7,7 +7,12 @@
 //!
 //! Values only move to the right, and types carry the safety: only
 //! [`model::validate::validate`] makes a [`model::validate::Validated`], and
-//! only that is delivered. ARCHITECTURE.md is the map of the rooms.
+//! only that is delivered. What changes a secret (`rotation`) writes to sources, and its
+//! change comes this way as any other does. ARCHITECTURE.md is the map of the rooms.
+
+// Test doubles that the program's tests use as well name this crate as those do.
+#[cfg(test)]
+extern crate self as dlconf;
 
 pub mod access;
 pub mod assemble;
@@ -15,6 +20,7 @@ pub mod broker;
 pub mod cli;
 pub mod daemon;
 pub mod delivery;
+pub mod disk;
 pub mod draft;
 pub mod failure;
 pub mod generate;
@@ -22,6 +28,7 @@ pub mod kubernetes;
 pub mod last_good;
 pub mod model;
 mod network;
+pub mod probe;
 pub mod process;
 pub mod protections;
 pub mod report;

@@ -53,6 +53,12 @@ pub struct Status {
     /// The last-known-good snapshot; none where the settings have none.
     #[serde(default)]
     pub snapshot: Option<SnapshotStatus>,
+    /// Whether this daemon is the one that rotates; none where it rotates nothing.
+    #[serde(default)]
+    pub rotator: Option<RotatorStatus>,
+    /// The variables that it rotates, in schema order.
+    #[serde(default)]
+    pub rotations: Vec<RotationStatus>,
 }
 
 /// The last-known-good snapshot.
@@ -106,6 +112,12 @@ impl Status {
             .chain(snapshots)
             .filter(|told| told.speaks_of(hidden))
             .for_each(FindingStatus::veil);
+        self.rotations.retain(|rotation| sees(&rotation.key));
+        self.rotations
+            .iter_mut()
+            .filter_map(|rotation| rotation.trouble.as_mut())
+            .filter(|told| told.speaks_of(hidden))
+            .for_each(FindingStatus::veil);
         for consumer in &mut self.consumers {
             consumer.runs.retain(|key, _| sees(key));
         }
@@ -132,6 +144,47 @@ impl FindingStatus {
 /// The findings about sources (DLC050 to DLC053).
 const SOURCE_CODES: [&str; 4] = ["DLC050", "DLC051", "DLC052", "DLC053"];
 
+/// Who rotates.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotatorStatus {
+    /// Whether it is this daemon.
+    pub leads: bool,
+    /// The Lease whose holder rotates: `lease/datalens-rotator`; none where nobody else
+    /// does.
+    pub lease: Option<String>,
+    /// Who holds it, where that is another one and known.
+    pub holder: Option<String>,
+    /// Why nobody can tell, as a clause.
+    pub trouble: Option<String>,
+}
+
+/// The rotation of one variable, as who rotates knows it. Times in seconds from now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotationStatus {
+    /// The variable.
+    pub key: String,
+    /// How: `overlap`, `ring`, `supplied`, `dynamic`, `static-role`, `manual`.
+    pub strategy: String,
+    /// `steady`, `staged` or `activated`.
+    pub phase: String,
+    /// Seconds in that phase.
+    pub phase_seconds: u64,
+    /// The number of the last rotation; 0 before the first.
+    pub number: u64,
+    /// Where it is written: `vault:secret/datalens/production`.
+    pub place: Option<String>,
+    /// Seconds until the next one is due; negative where it is overdue.
+    pub due_seconds: Option<i64>,
+    /// Seconds until the key before is retired.
+    pub retires_seconds: Option<u64>,
+    /// Whom it waits for, a clause each.
+    pub waiting: Vec<String>,
+    /// What is wrong, and what to do.
+    pub trouble: Option<FindingStatus>,
+    /// The kids, by slot: `current`, `next`, `previous`, `3`.
+    pub kids: BTreeMap<String, String>,
+}
+
 /// One instance of a program, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsumerStatus {
@@ -145,6 +198,9 @@ pub struct ConsumerStatus {
     pub version: String,
     /// Whether nothing of what it runs has changed since.
     pub current: bool,
+    /// How the program is, where whoever runs it says so.
+    #[serde(default)]
+    pub health: Option<ChildHealth>,
     /// The keys in use, by variable.
     pub runs: BTreeMap<String, KeysInUse>,
     /// Seconds since it said so.
@@ -390,6 +446,44 @@ pub struct OfferStatus {
     pub age_seconds: Option<u64>,
     /// Why, or what it is.
     pub words: String,
+}
+
+/// How a program is, in the words of whoever runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChildHealth {
+    /// It showed that it works.
+    Healthy,
+    /// It runs, and nobody looks whether it works.
+    Running,
+    /// It ended by itself, does not work, or could not be started.
+    Failed,
+    /// It was ended, and is about to be started again.
+    Stopped,
+}
+
+impl ChildHealth {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Running => "running",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Healthy, Self::Running, Self::Failed, Self::Stopped]
+            .into_iter()
+            .find(|one| one.as_str() == word)
+    }
+
+    /// Whether it runs at all.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Healthy | Self::Running)
+    }
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn judged(schema: &Schema) {
         let value = if var.secret { CANARY } else { PLAIN[i % PLAIN.len()] };
         let at = Span { line: u32::try_from(i).unwrap_or_default() + 1, column: 1 };
         let location = Location::File { path: ".env".into(), at: Some(at) };
-        let origin = Origin { source: source.clone(), location, revision: None, modified: None };
+        let origin = Origin { mark: None, source: source.clone(), location, revision: None, modified: None };
         Offer { key: var.key.clone(), value: SecretValue::from(value).into(), origin, excerpt: None }
     });
     let places = vec![Place { label: ".env".into(), mode: Some(0o644) }];

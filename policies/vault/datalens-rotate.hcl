@@ -14,6 +14,11 @@ path "secret/metadata/datalens/production" {
   capabilities = ["read"]
 }
 
+# `dlconf doctor` asks whether the mount insists on check-and-set
+path "secret/config" {
+  capabilities = ["read"]
+}
+
 # database/creds/datalens: new credentials
 path "database/creds/datalens" {
   capabilities = ["read"]

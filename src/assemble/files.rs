@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::disk::stamp::Stamp;
 use crate::settings::ShownPath;
-use crate::source::file::Stamp;
 use crate::source::notice::{FileWatch, Notices};
 
 /// These files, as they were when they were read.

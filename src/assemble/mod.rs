@@ -23,12 +23,12 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::disk::stamp::Stamp;
 use crate::failure::{Failure, Fault, exit};
 use crate::model::schema::Schema;
 use crate::report::Style;
 use crate::settings::{self, Network, Settings, SettingsError, ShownPath};
 use crate::source::env::Environment;
-use crate::source::file::Stamp;
 use choose::{choose_environment, choose_service};
 
 /// What a caller asks for, by options and `DLCONF_…` variables.
@@ -107,6 +107,7 @@ pub fn ground(request: &Request, choice: Choice, style: Style) -> Result<Ground,
     let network = if request.offline { Network::Offline } else { Network::Online(&process) };
     let settings =
         opened.in_environment(&environment, &schema.environments.names, network).map_err(settings_failure)?;
+    opened.judge_consumers(&environment, &settings, &schema.consumers()).map_err(settings_failure)?;
     let service = choose_service(request, settings.service.clone(), &schema)?;
     let own = opened.path().zip(opened.label()).map(|(path, label)| {
         let file = ShownPath { path: path.to_owned(), label: label.to_owned(), beneath: None };

@@ -4,11 +4,12 @@ use super::{Ground, mistake_fault};
 use crate::access::Policy;
 use crate::access::policy::accounts::System;
 use crate::access::policy::parse::{Written, parse};
+use crate::disk::stamp::Stamp;
 use crate::failure::{Failure, Fault, exit};
 use crate::model::schema::Schema;
 use crate::report::Style;
 use crate::settings::ShownPath;
-use crate::source::file::{FileFault, Stamp, TEXT_LIMIT};
+use crate::source::file::{FileFault, TEXT_LIMIT};
 
 /// The permission bit that lets others write.
 const OTHERS_WRITE: u32 = 0o002;

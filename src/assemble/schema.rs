@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::{Request, settings_failure};
+use crate::disk::stamp::Stamp;
 use crate::failure::{Failure, Fault, exit};
 use crate::model::finding::Severity;
 use crate::model::schema::parse::{Parsed, parse};
 use crate::model::schema::toml_reader::{Lines, Mistake};
 use crate::report::{self, BUILT_IN_SCHEMA, Style};
 use crate::settings::{self, ShownPath};
-use crate::source::file::{FileFault, Stamp, TEXT_LIMIT};
+use crate::source::file::{FileFault, TEXT_LIMIT};
 
 /// The DataLens schema, compiled in.
 const DATALENS: &str = include_str!("../../policies/datalens.schema.toml");

@@ -377,6 +377,7 @@ impl Desk {
                         "source {name} was not read since the start; the last-known-good snapshot stands in for it, as of {since}"
                     ),
                     origin: Some(Origin {
+                        mark: None,
                         source: name.clone(),
                         location: fault.map_or(place, |fault| fault.location.clone()),
                         revision: None,
@@ -446,6 +447,7 @@ impl Desk {
                         "source {name} was not confirmed for longer than its max_age of {max_age}s; {held}"
                     ),
                     origin: Some(Origin {
+                        mark: None,
                         source: name.clone(),
                         location: faults.map_or_else(
                             || Location::Named(name.as_str().into()),

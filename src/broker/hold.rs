@@ -3,7 +3,8 @@
 //! Owns: law 2. What cannot be read is held. What a remote source states to be
 //! gone is held for [`GRACE`] where it is optional, and until somebody forgets it
 //! where it is required; a local source's word counts at once. An atomic group is
-//! held whole, so that its members stay of one revision. What an earlier daemon kept
+//! held whole, so that its members stay of one revision. What a rotation took away, as
+//! the document itself says, is gone at once. What an earlier daemon kept
 //! of the source is the layer before its first whole one.
 //! Pure: time is an argument.
 //! Must not know: who wins; whether the whole is valid.
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use crate::model::key::Key;
 use crate::model::layer::{Layer, Offer, Value};
 use crate::model::origin::Location;
+use crate::model::rotation::Slot;
 use crate::model::schema::Schema;
 use crate::source::{Fault, SourceError};
 
@@ -145,6 +147,9 @@ impl Share {
         let mut held: BTreeSet<&Key> = BTreeSet::new();
         for key in before.difference(&after) {
             let Some(var) = schema.var(key).filter(|var| var.read_by(service)) else { continue };
+            if var.implied_by.as_ref().is_some_and(|owner| is_retired(new, owner, key)) {
+                continue;
+            }
             held.insert(key);
             let until_forgotten = var.required_in(environment);
             match self.deleted.get(*key) {
@@ -227,6 +232,16 @@ pub(super) fn offered(layer: &Layer) -> BTreeSet<&Key> {
         Value::Template(_) => true,
     };
     layer.offers.iter().filter(is_set).map(|offer| &offer.key).collect()
+}
+
+/// Whether the document that gives a rotated variable says itself that what the rotation
+/// put beside it is not there any more. That is no deletion that might be a mistake, and
+/// a key that leaked must not live on for a minute.
+fn is_retired(layer: &Layer, owner: &Key, key: &Key) -> bool {
+    let offer = layer.offers.iter().rfind(|offer| offer.key == *owner);
+    let mark = offer.and_then(|offer| offer.origin.mark.as_ref());
+    let slot = Slot::of_field(owner.as_str(), key.as_str());
+    mark.zip(slot).is_some_and(|(mark, slot)| !mark.beside.contains(&slot))
 }
 
 /// The places from which a layer offers these names.

@@ -101,8 +101,13 @@ fn unreadable(source: &SourceName, fault: &Fault) -> Finding {
         FaultKind::NotPermitted => Code::NotPermitted,
         FaultKind::Unreachable | FaultKind::Malformed => Code::SourceUnreachable,
     };
-    let origin =
-        Origin { source: source.clone(), location: fault.location.clone(), revision: None, modified: None };
+    let origin = Origin {
+        mark: None,
+        source: source.clone(),
+        location: fault.location.clone(),
+        revision: None,
+        modified: None,
+    };
     finding(code, None, fault.message.clone(), origin, fault.help.clone())
 }
 

@@ -14,6 +14,7 @@ mod explain;
 mod feed;
 mod hold;
 pub mod judge;
+mod placed;
 mod plan;
 mod publisher;
 mod recall;
@@ -21,6 +22,7 @@ mod view;
 mod words;
 
 pub use explain::{Showing, explain};
+pub use placed::Placed;
 pub use plan::{Debounce, Plan, Planned};
 pub use recall::Unclaimed;
 pub use words::{error_words, time};

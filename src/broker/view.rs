@@ -52,6 +52,8 @@ pub(super) fn status(desk: &Desk, publisher: &Publisher) -> Status {
         consumers: Vec::new(),
         audit: None,
         snapshot: None,
+        rotator: None,
+        rotations: Vec::new(),
     }
 }
 

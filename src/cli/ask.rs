@@ -54,7 +54,7 @@ pub(super) struct Daemon<'a> {
 }
 
 /// What a daemon is asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Question<'a> {
     method: Method,
     /// `["v1", "status"]` is `/v1/status`.
@@ -62,9 +62,9 @@ pub(super) struct Question<'a> {
     query: Vec<(&'static str, String)>,
     /// What a policy has to let the caller do.
     action: Action,
-    /// How long the daemon may wait.
+    /// How long the daemon may take beside what every answer may.
     wait: Duration,
-    /// JSON without a value in it.
+    /// JSON.
     said: String,
 }
 
@@ -108,12 +108,18 @@ impl<'a> Question<'a> {
         Self { method: Method::GET, path, query, action, wait: Duration::ZERO, said }
     }
 
+    /// Asks for something to be done that takes its time, as JSON, which is wiped when it
+    /// was sent, as all memory is that is given back: a value may be in it.
+    pub(super) fn order(path: &'a [&'a str], action: Action, said: String, wait: Duration) -> Self {
+        Self { wait, said, ..Self::post(path, action) }
+    }
+
     /// Asks for something to be done.
     pub(super) fn post(path: &'a [&'a str], action: Action) -> Self {
         Self { method: Method::POST, ..Self::get(path, action) }
     }
 
-    /// Tells something, as JSON. It is not wiped: no value may be in it.
+    /// Tells something, as JSON.
     pub(super) fn put(path: &'a [&'a str], action: Action, said: String) -> Self {
         Self { method: Method::PUT, said, ..Self::get(path, action) }
     }
@@ -403,7 +409,7 @@ impl<T> Answer<T> {
     pub(super) fn or_fail(self, exit: u8) -> Result<T, Failure> {
         match self {
             Self::Given(given) => Ok(given),
-            Self::Refused(problem) => Err(Failure::new(exit, problem.detail, None)),
+            Self::Refused(problem) => Err(Failure::new(exit, problem.detail, problem.help.map(Into::into))),
         }
     }
 }

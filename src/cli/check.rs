@@ -3,15 +3,18 @@
 use std::fs::File;
 use std::io::Write as _;
 
+mod probing;
+
 use clap::{Args, ValueEnum};
 
-use super::assemble::{Setup, setup};
+use super::assemble::{Setup, build};
 use super::output::Terminal;
 use super::{Failure, Global, exit, fix, portability};
-use crate::assemble::Choice;
+use crate::assemble::{Choice, ground};
 use crate::broker::judge::Judged;
 use crate::model::finding::Severity;
-use crate::report::{self, Read, Report, Unjudged};
+use crate::model::schema::probe::HostPattern;
+use crate::report::{self, Read, Report, Tried, Unjudged};
 use crate::source::Use;
 
 #[derive(Debug, Args)]
@@ -31,6 +34,9 @@ pub(super) struct Check {
     /// Report lines that readers of env files read differently (DLC060)
     #[arg(long)]
     portability: bool,
+    /// Try secrets on the other side, as the schema's probes say
+    #[arg(long, conflicts_with = "names_only")]
+    probe: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -61,14 +67,22 @@ enum FailOn {
 
 impl Check {
     pub(super) fn run(&self, global: &Global, terminal: &Terminal) -> Result<u8, Failure> {
-        let setup = setup(global, Choice::Asked, terminal.stderr_style())?;
+        if self.probe {
+            probing::refuse_offline(global)?;
+        }
+        let ground = ground(&global.request(), Choice::Asked, terminal.stderr_style())?;
+        if self.probe {
+            probing::refuse_strangers(&ground, global)?;
+        }
+        let hosts = ground.settings.rotation.probe_hosts.clone();
+        let setup = build(ground, global)?;
         terminal.detail(&setup.describe());
-        let done = self.judge(&setup, terminal);
+        let done = self.judge(&setup, &hosts, terminal);
         setup.close(Use::Over, terminal);
         done
     }
 
-    fn judge(&self, setup: &Setup, terminal: &Terminal) -> Result<u8, Failure> {
+    fn judge(&self, setup: &Setup, hosts: &[HostPattern], terminal: &Terminal) -> Result<u8, Failure> {
         let mut assembled = setup.assemble(self.names_only, terminal);
         if self.portability {
             portability::add(setup, &mut assembled);
@@ -89,8 +103,13 @@ impl Check {
                 }
             }
         }
-        let code = self.exit_code(&assembled);
-        with_report(setup, &assembled, |report| self.print(report, terminal))?;
+        let tried = self.probe.then(|| probing::run(setup, &assembled, hosts, terminal));
+        let code = self.exit_code(&assembled, tried.as_deref().unwrap_or_default());
+        with_report(setup, &assembled, |report| {
+            let is_wrong = |tried: &Tried| tried.outcome.severity() == Some(Severity::Error);
+            let ok = report.ok && !tried.iter().flatten().any(is_wrong);
+            self.print(&Report { probes: tried.as_deref(), ok, ..*report }, terminal)
+        })?;
         if mended > 0 {
             terminal.note(&format!("mended {mended}"));
         }
@@ -112,6 +131,15 @@ impl Check {
             CheckFormat::Github => report::github::annotations(report, None),
             CheckFormat::Junit => report::junit::render(report),
         };
+        // The other formats have no place for what is no finding.
+        if !matches!(self.format, CheckFormat::Text | CheckFormat::Json) {
+            for tried in report.probes.unwrap_or_default() {
+                match tried.outcome.severity() {
+                    None => terminal.note(&tried.message()),
+                    Some(_) => terminal.warn(&tried.message()),
+                }
+            }
+        }
         let summarises = matches!(self.format, CheckFormat::Text | CheckFormat::Github);
         if in_actions
             && summarises
@@ -130,12 +158,13 @@ impl Check {
     }
 
     /// Unreadable beats findings: what could not be read cannot be called wrong.
-    fn exit_code(&self, assembled: &Judged) -> u8 {
+    fn exit_code(&self, assembled: &Judged, tried: &[Tried]) -> u8 {
         if assembled.unread {
             return exit::UNREADABLE;
         }
         let verdict = &assembled.verdict;
-        let worst = verdict.findings.iter().map(|f| f.severity).max();
+        let probed = tried.iter().filter_map(|tried| tried.outcome.severity());
+        let worst = verdict.findings.iter().map(|f| f.severity).chain(probed).max();
         let unjudged_fails = match self.fail_on {
             FailOn::Unjudged => !verdict.unjudged.is_empty(),
             FailOn::Error | FailOn::Warning => verdict.unjudged.iter().any(|u| u.required),
@@ -172,6 +201,7 @@ pub(super) fn with_report<T>(setup: &Setup, assembled: &Judged, use_it: impl FnO
         read: &read,
         findings: &verdict.findings,
         unjudged: &unjudged,
+        probes: None,
         judged: &verdict.judged,
         fine: verdict.fine(),
         ok: verdict.outcome.is_ok() && !assembled.unread,

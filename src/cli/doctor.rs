@@ -4,6 +4,7 @@
 //! unseen, and a remote source is asked without reading any.
 
 mod access;
+mod rotation;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -70,9 +71,11 @@ impl Doctor {
                 };
                 examination.settings.extend(log(&ground));
                 examination.settings.extend(snapshot(&ground));
+                let config = ground.settings.rotation.clone();
                 match build(ground, global) {
                     Ok(setup) => {
                         examination.sources = sources(&setup);
+                        examination.settings.extend(rotation::examine(&setup, &config));
                         setup.close(Use::Over, terminal);
                         refused
                     }

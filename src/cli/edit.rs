@@ -18,12 +18,13 @@ use self::editor::{Done, Editor};
 use super::output::Terminal;
 use super::prompt::{Answer, agrees};
 use super::sealed::keys::Opener;
-use super::sealed::{Change, SealedFile, pieces_of, text_of};
+use super::sealed::{SealedFile, pieces_of, text_of, unsealed};
 use super::{Failure, Global, exit};
 use crate::delivery::private::{Private, PrivateError, Purpose};
 use crate::process::Hardened;
 use crate::sealed::Opened;
 use crate::source::file::TEXT_LIMIT;
+use crate::source::sealed::Edition;
 
 #[derive(Debug, Args)]
 #[command(after_help = "The editor is $VISUAL, else $EDITOR, else vi. It gets the text in a file in memory \
@@ -118,8 +119,9 @@ fn take(
         return Ok(());
     }
     let chunks = pieces_of(&after, &private.name().to_string_lossy())?;
-    let change = Change::new(&file.container, opened, &chunks);
-    let settled = file.replace(&change.sealed(&file.container, opened)?)?;
+    let change = Edition::new(&file.container, opened, &chunks);
+    let sealed = change.sealed(&file.container, opened).map_err(|error| unsealed(&error))?;
+    let settled = file.replace(&sealed)?;
     terminal.note(&format!("{}: {}", file.label, change.words()));
     settled
 }

@@ -12,7 +12,7 @@ use super::assemble::Setup;
 use super::output::Terminal;
 use super::{Failure, exit};
 use crate::broker::judge::Judged;
-use crate::delivery::file::{self, Expected, Permissions};
+use crate::disk::file::{self, Expected, Permissions};
 use crate::model::finding::{Finding, Fix};
 use crate::model::validate::MASK;
 use crate::report;

@@ -9,7 +9,7 @@ use clap::Args;
 use super::output::Terminal;
 use super::{Failure, Global, exit};
 use crate::assemble::SCHEMA_FILE;
-use crate::delivery::file::{self, Permissions};
+use crate::disk::file::{self, Permissions};
 use crate::draft::draft;
 use crate::settings::FILE_NAME;
 use crate::source::file::{TEXT_LIMIT, read_text};

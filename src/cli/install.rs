@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::output::Terminal;
 use super::{Failure, exit};
-use crate::delivery::file::{self, Placed};
+use crate::disk::file::{self, Placed};
 
 /// What runs now, also if its name has gone to another file meanwhile.
 const THIS_PROGRAM: &str = "/proc/self/exe";

@@ -27,6 +27,7 @@ mod rbac;
 mod rekey;
 mod render;
 mod rights;
+mod rotate;
 mod run;
 mod schema;
 mod seal;
@@ -188,6 +189,8 @@ enum Command {
     Health(health::Health),
     /// Give up a held value whose source deleted it
     Forget(forget::Forget),
+    /// Change a secret without an outage, as the schema declares
+    Rotate(rotate::Rotate),
     /// Say what the access policy of the socket permits, and why not
     Access(access::Access),
     /// Check the record of who got what
@@ -239,6 +242,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, hardened: Hardened, h
     let done = match cli.command {
         Command::Daemon(daemon::Daemon {}) => daemon::Daemon::run(&global, &terminal, helper),
         Command::Forget(forget) => forget.run(&global, &terminal),
+        Command::Rotate(rotate) => rotate.run(&global, &terminal),
         Command::Init(init) => init.run(&global, &terminal),
         Command::Check(check) => check.run(&global, &terminal),
         Command::Render(render) => render.run(&global, &terminal),

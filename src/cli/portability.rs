@@ -137,7 +137,7 @@ fn untold_finding(path: &str, untold: usize) -> Finding {
 
 fn place(path: &str, at: Option<Span>) -> Origin {
     let location = Location::File { path: path.into(), at };
-    Origin { source: SourceName::new("dotenv"), location, revision: None, modified: None }
+    Origin { mark: None, source: SourceName::new("dotenv"), location, revision: None, modified: None }
 }
 
 fn disagreement_finding(

@@ -51,6 +51,23 @@ pub(super) fn new_passphrase(of: &str) -> Result<Zeroizing<String>, Failure> {
     }
 }
 
+/// Asks for a value that is not shown.
+pub(super) fn value(of: &str) -> Result<Zeroizing<String>, Failure> {
+    let terminal =
+        at("there is no terminal to ask for the value on", "give it on stdin: --from-stdin < FILE")?;
+    ask(&terminal, &format!("New {of}: "))
+}
+
+/// Asks for this word to be typed. False where something else was, or nothing.
+pub(super) fn repeats(question: &str, word: &str) -> Result<bool, Failure> {
+    let mut terminal = at("there is no terminal to ask on", "say so by name: --yes")?;
+    let signals = Held::hold().map_err(|_| gone())?;
+    terminal.write_all(question.as_bytes()).map_err(|_| gone())?;
+    // A signal that came instead is delivered when `signals` is dropped.
+    let typed = line(&terminal, &signals)?;
+    Ok(typed.is_some_and(|typed| typed.trim() == word))
+}
+
 /// Whether there is a terminal to ask on.
 pub(super) fn is_there() -> bool {
     open().is_ok()
@@ -100,13 +117,17 @@ fn asked(question: &str) -> Result<Heard, Failure> {
 
 /// The terminal that controls us, whatever the streams are.
 fn open() -> Result<File, Failure> {
+    at(
+        "there is no terminal to ask for the passphrase on",
+        "give --passphrase-file FILE, a file of mode 0600 with the passphrase in it",
+    )
+}
+
+/// The same, with what is said and to be done where there is none.
+fn at(message: &str, help: &str) -> Result<File, Failure> {
     let flags = OFlag::O_NOCTTY;
-    File::options().read(true).write(true).custom_flags(flags.bits()).open("/dev/tty").map_err(|_| {
-        Failure::usage(
-            "there is no terminal to ask for the passphrase on",
-            "give --passphrase-file FILE, a file of mode 0600 with the passphrase in it",
-        )
-    })
+    let opened = File::options().read(true).write(true).custom_flags(flags.bits()).open("/dev/tty");
+    opened.map_err(|_| Failure::usage(message, help))
 }
 
 /// One answer that is not shown.

@@ -29,6 +29,9 @@ pub(super) struct Rbac {
     /// The Lease by which one of several daemons rotates
     #[arg(long, value_name = "lease/NAME", value_parser = lease, requires = "rotate")]
     leader: Option<Name>,
+    /// For acknowledgements that travel by Leases: it says what programs run; with --rotate it hears all
+    #[arg(long)]
+    acknowledge: bool,
     /// Of a program that runs with this --restart-lock, the Role as well; repeatable
     #[arg(long, value_name = "lease/NAME", value_parser = lease)]
     restart_lock: Vec<Name>,
@@ -69,7 +72,15 @@ impl Rbac {
             {
                 permitted.extend(Rule::leases(BTreeSet::from([leader.clone()])));
             }
+            if at == 0 && self.acknowledge {
+                permitted.push(Rule::acknowledgements(self.rotate));
+            }
             roles.push(role(&account, "", namespace.clone(), permitted)?);
+        }
+        if places.is_empty() && self.acknowledge {
+            // The daemon reads other sources, and says all the same what runs.
+            let permitted = vec![Rule::acknowledgements(self.rotate)];
+            roles.push(role(&account, "", account.namespace.clone(), permitted)?);
         }
         if !self.restart_lock.is_empty() {
             let permitted = Rule::leases(self.restart_lock.iter().cloned().collect()).to_vec();
@@ -92,8 +103,8 @@ impl Rbac {
         };
         let chosen = rights::sources(ground, "kubernetes", self.source.as_deref(), of)?;
         let Some(((first, config), rest)) = chosen.split_first() else {
-            // A lock needs no source.
-            return if self.restart_lock.is_empty() {
+            // A lock needs no source, nor do acknowledgements.
+            return if self.restart_lock.is_empty() && !self.acknowledge {
                 Err(rights::none(ground, "kubernetes", "docs/kubernetes-source.md"))
             } else {
                 Ok(chosen)
@@ -131,6 +142,9 @@ impl Rbac {
         }
         if let Some(leader) = &self.leader {
             command.push_str(&format!(" --leader lease/{leader}"));
+        }
+        if self.acknowledge {
+            command.push_str(" --acknowledge");
         }
         for lock in &self.restart_lock {
             command.push_str(&format!(" --restart-lock lease/{lock}"));

@@ -10,9 +10,10 @@ use clap::Args;
 
 use super::output::Terminal;
 use super::sealed::keys::{NewKeys, Opener, Ring};
-use super::sealed::{self, SealedFile, holder, holders, names, now};
+use super::sealed::{self, SealedFile, holder, holders, names};
 use super::{Failure, Global, exit};
 use crate::sealed::{Container, Kernel, Key, Piece, Purpose, State};
+use crate::source::sealed::now;
 
 #[derive(Debug, Args)]
 #[command(after_help = "The file opens afterwards with the keys named by --to-… and no other. \

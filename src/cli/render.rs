@@ -11,7 +11,7 @@ use super::{Failure, Fault, Global, exit};
 use crate::assemble::Choice;
 use crate::broker::judge::Judged;
 use crate::delivery::encode::{Format, Options, encode};
-use crate::delivery::file::{self, Permissions};
+use crate::disk::file::{self, Permissions};
 use crate::model::finding::Code;
 use crate::model::key::Key;
 use crate::model::secret::SecretValue;

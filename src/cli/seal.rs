@@ -9,11 +9,12 @@ use zeroize::Zeroizing;
 
 use super::output::Terminal;
 use super::sealed::keys::{Keys, Ring, Wanted, open_with_all};
-use super::sealed::{self, Change, SealedFile, all_new, bounded, first_state, holders, pieces_of, unread};
+use super::sealed::{self, SealedFile, bounded, first_state, holders, pieces_of, unread};
 use super::{Failure, Global, exit};
-use crate::delivery::file::{Expected, Permissions};
+use crate::disk::file::{Expected, Permissions};
 use crate::sealed::{Container, Kernel, Key, Purpose};
 use crate::source::file::{ShownPath, TEXT_LIMIT};
+use crate::source::sealed::{Edition, all_new};
 
 /// Said where no key was named.
 const CHOICES: &str = "--new-key-file ../shop.key makes a key for programs; --key-file FILE takes one that is \
@@ -155,8 +156,9 @@ fn update(
         return Ok(());
     }
     let chunks = pieces_of(text, label)?;
-    let change = Change::new(&file.container, &opened, &chunks);
-    let settled = file.replace(&change.sealed(&file.container, &opened)?)?;
+    let change = Edition::new(&file.container, &opened, &chunks);
+    let sealed = change.sealed(&file.container, &opened).map_err(|error| sealed::unsealed(&error))?;
+    let settled = file.replace(&sealed)?;
     terminal.note(&format!("{}: {}", file.label, change.words()));
     settled
 }

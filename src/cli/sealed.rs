@@ -1,24 +1,25 @@
 //! What `seal`, `unseal`, `edit` and `rekey` have in common: the sealed file on the
-//! disk, its text in pieces, and what changed between two of its states.
+//! disk, its text in pieces, and the words for both.
 //!
 //! Invariants: what was read is what is replaced; words name variables, never values.
 //! Must not know: where keys come from (`keys`).
 
 pub(super) mod keys;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
 use super::{Failure, Fault, exit};
-use crate::delivery::file::{self, Expected, Permissions, WriteError};
+use crate::disk::file::{self, Expected, Permissions};
+use crate::disk::stamp::Stamp;
+use crate::disk::write_error::WriteError;
 use crate::model::origin::Location;
-use crate::sealed::{Container, Entry, Kernel, OpenError, Opened, Piece, Purpose, SealError, Slot, State};
-use crate::source::file::{FileFault, ShownPath, Stamp, TEXT_LIMIT};
-use crate::source::sealed::{Chunk, chunks};
+use crate::sealed::{Container, OpenError, Opened, Purpose, SealError, Slot, State};
+use crate::source::file::{FileFault, ShownPath, TEXT_LIMIT};
+use crate::source::sealed::{Chunk, chunks, now};
 use crate::source::{self};
 
 /// A sealed file as it was read.
@@ -83,15 +84,10 @@ pub(super) fn bounded(text: String) -> Result<String, Failure> {
 
 /// What was sealed, as one text.
 pub(super) fn text_of(label: &str, opened: &Opened) -> Result<Zeroizing<String>, Failure> {
-    let mut text = Zeroizing::new(String::with_capacity(opened.texts.iter().map(|text| text.len()).sum()));
-    for piece in &opened.texts {
-        let piece = std::str::from_utf8(piece).map_err(|_| {
-            let message = format!("{label} is whole, and what was sealed in it is no text");
-            Failure::new(exit::REFUSED, message, Some("seal an env file".into()))
-        })?;
-        text.push_str(piece);
-    }
-    Ok(text)
+    source::sealed::text_of(opened).ok_or_else(|| {
+        let message = format!("{label} is whole, and what was sealed in it is no text");
+        Failure::new(exit::REFUSED, message, Some("seal an env file".into()))
+    })
 }
 
 /// An env file's text, in the pieces that are sealed one by one.
@@ -107,105 +103,9 @@ pub(super) fn pieces_of<'t>(text: &'t str, label: &str) -> Result<Vec<Chunk<'t>>
         .map_err(|faults| Failure { exit: exit::FINDINGS, faults: faults.into_iter().map(words).collect() })
 }
 
-/// Pieces that are all sealed anew.
-pub(super) fn all_new<'c>(chunks: &'c [Chunk<'_>]) -> Vec<Piece<'c>> {
-    chunks.iter().map(new_piece).collect()
-}
-
-fn new_piece<'c>(chunk: &'c Chunk<'_>) -> Piece<'c> {
-    Piece::New(chunk.name.as_ref().map(crate::model::key::Key::as_str), chunk.text.as_bytes())
-}
-
-/// A new state of a file: its pieces, and what is different.
-pub(super) struct Change<'c> {
-    pieces: Vec<Piece<'c>>,
-    changed: BTreeSet<&'c str>,
-    added: BTreeSet<&'c str>,
-    removed: BTreeSet<&'c str>,
-    comments: bool,
-}
-
-impl<'c> Change<'c> {
-    /// What stays as it was keeps its line: the same text under the same name.
-    pub(super) fn new(container: &'c Container, opened: &'c Opened, chunks: &'c [Chunk<'_>]) -> Self {
-        let mut old: HashMap<(Option<&str>, &[u8]), VecDeque<&Entry>> = HashMap::new();
-        for (entry, text) in container.entries.iter().zip(&opened.texts) {
-            old.entry((entry.name.as_deref(), text)).or_default().push_back(entry);
-        }
-        let mut change = Self {
-            pieces: Vec::with_capacity(chunks.len()),
-            changed: BTreeSet::new(),
-            added: BTreeSet::new(),
-            removed: BTreeSet::new(),
-            comments: false,
-        };
-        for chunk in chunks {
-            let name = chunk.name.as_ref().map(crate::model::key::Key::as_str);
-            let kept = old.get_mut(&(name, chunk.text.as_bytes())).and_then(VecDeque::pop_front);
-            change.pieces.push(match (kept, name) {
-                (Some(entry), _) => Piece::Kept(entry),
-                (None, Some(name)) => {
-                    change.added.insert(name);
-                    new_piece(chunk)
-                }
-                (None, None) => {
-                    change.comments = true;
-                    new_piece(chunk)
-                }
-            });
-        }
-        let left = old.iter().filter(|(_, entries)| !entries.is_empty());
-        for name in left.map(|((name, _), _)| *name) {
-            match name {
-                None => change.comments = true,
-                Some(name) if change.added.remove(name) || change.changed.contains(name) => {
-                    change.changed.insert(name);
-                }
-                Some(name) => {
-                    change.removed.insert(name);
-                }
-            }
-        }
-        change
-    }
-
-    /// The container that it makes, written now.
-    pub(super) fn sealed(&self, container: &Container, opened: &Opened) -> Result<Container, Failure> {
-        let state = State {
-            generation: container.state.generation.saturating_add(1),
-            written: now(),
-            ..container.state.clone()
-        };
-        container.change(opened, state, &self.pieces, &mut Kernel).map_err(|error| unsealed(&error))
-    }
-
-    /// In words: `changed JWT_SECRET; added PORT`.
-    pub(super) fn words(&self) -> String {
-        let list = |verb: &str, names: &BTreeSet<&str>| {
-            let names: Vec<&str> = names.iter().copied().collect();
-            (!names.is_empty()).then(|| format!("{verb} {}", names.join(", ")))
-        };
-        let comments = self.comments.then(|| "changed comments or empty lines".to_owned());
-        let all = [
-            list("changed", &self.changed),
-            list("added", &self.added),
-            list("removed", &self.removed),
-            comments,
-        ];
-        let words: Vec<String> = all.into_iter().flatten().collect();
-        if words.is_empty() { "changed the order".to_owned() } else { words.join("; ") }
-    }
-}
-
 /// The state of a file that is sealed for the first time.
 pub(super) fn first_state() -> State {
     State { generation: 1, written: now(), ..State::default() }
-}
-
-/// Seconds since 1970, as this machine's clock has it.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Who opens a file, in words: `key 0123456789abcdef`.
@@ -258,6 +158,3 @@ pub(super) fn refused(label: &str, error: &OpenError) -> Failure {
 pub(super) fn unsealed(error: &SealError) -> Failure {
     Failure::new(exit::REFUSED, format!("nothing was sealed: {error}"), None)
 }
-
-#[cfg(test)]
-mod tests;

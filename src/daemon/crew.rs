@@ -17,6 +17,7 @@ use super::last_good::Keeper;
 use super::layout::{BoundAll, Granted, Layout};
 use super::reload::Attempt;
 use super::roster::{Roster, Worker};
+use super::rotation::Rotations;
 use crate::broker::{Broker, Intake, error_words, time};
 use crate::delivery::Delivery;
 use crate::delivery::config::DeliveryKind;
@@ -24,6 +25,7 @@ use crate::delivery::courier::{Courier, Ended};
 use crate::delivery::directory::Directory;
 use crate::delivery::env_file::EnvFile;
 use crate::delivery::hook::Hook;
+use crate::kubernetes::{Name, Server};
 use crate::process::HelperHandle;
 use crate::serve::{Bound, Limits, Subject, ops, socket};
 use crate::source::{Source, Use};
@@ -41,10 +43,23 @@ pub(super) struct Crew {
     ops: Option<oneshot::Sender<()>>,
     socket: Option<oneshot::Sender<()>>,
     keeper: Option<oneshot::Sender<()>>,
+    rotator: Option<AtWork>,
+    /// Who says to other daemons which keys are run here, under which name.
+    board: Option<(Name, oneshot::Sender<()>)>,
     /// Each ends with its name, and whether it was told to.
     tasks: JoinSet<(String, bool)>,
     retired: JoinSet<()>,
     broker: Option<AbortHandle>,
+}
+
+/// The rotator at work.
+struct AtWork {
+    /// The Lease that says whether it leads.
+    leader: Option<(Server, Name)>,
+    /// Gone when it is told to stop.
+    stop: oneshot::Sender<()>,
+    /// Told when it has ended.
+    gone: oneshot::Receiver<()>,
 }
 
 impl Crew {
@@ -56,6 +71,8 @@ impl Crew {
             ops: None,
             socket: None,
             keeper: None,
+            rotator: None,
+            board: None,
             tasks: JoinSet::new(),
             retired: JoinSet::new(),
             broker: None,
@@ -82,6 +99,8 @@ impl Crew {
             }
         }
         face.show(self.roster.records());
+        self.share(layout, face.rotations());
+        self.rotate(layout, face.rotations());
         let subject: Arc<dyn Subject> = Arc::clone(face) as _;
         if let Some(bound) = bound.ops {
             let router = ops::router(Arc::clone(&subject), face.telemetry(), bound.is_local());
@@ -92,6 +111,55 @@ impl Crew {
             let generations = Some(face.generations());
             self.socket = Some(self.serve("the socket", bound, router, layout.limits(), generations));
         }
+    }
+
+    /// Says to other daemons which keys are run here, where the layout says so.
+    fn share(&mut self, layout: &Layout, rotations: &Arc<Rotations>) {
+        let board = layout.board();
+        if self.board.as_ref().map(|(name, _)| name) == board.as_ref().map(|(_, name)| name) {
+            return;
+        }
+        let name = board.as_ref().map(|(_, name)| name.clone());
+        self.board = None;
+        let (Some(publisher), Some(name)) = (rotations.share(board), name) else { return };
+        let rotations = Arc::clone(rotations);
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.tasks.spawn(async move {
+            rotations.publish(publisher, async { drop(stopped.await) }).await;
+            ("the board of acknowledgements".to_owned(), true)
+        });
+        self.board = Some((name, stop));
+    }
+
+    /// Lets the rotator work where the layout has one, by what it says, and no other.
+    fn rotate(&mut self, layout: &Layout, rotations: &Arc<Rotations>) {
+        rotations.follow(&layout.rotation);
+        let leader = layout.leader();
+        if layout.rotation.enabled && self.rotator.as_ref().is_some_and(|present| present.leader == leader) {
+            return;
+        }
+        let before = self.rotator.take().map(|AtWork { stop, gone, .. }| {
+            drop(stop);
+            gone
+        });
+        if !layout.rotation.enabled {
+            rotations.rest();
+            return;
+        }
+        let shift = rotations.shift(leader.clone());
+        let rotations = Arc::clone(rotations);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (end, gone) = oneshot::channel();
+        self.tasks.spawn(async move {
+            // One at a time.
+            if let Some(before) = before {
+                drop(before.await);
+            }
+            rotations.work(shift, async { drop(stopped.await) }).await;
+            let _nobody_waits = end.send(());
+            ("the rotator".to_owned(), true)
+        });
+        self.rotator = Some(AtWork { leader, stop, gone });
     }
 
     fn hire(&mut self, granted: &Granted, face: &Face, mut after: watch::Receiver<bool>) {
@@ -235,6 +303,7 @@ impl Crew {
     /// Tells all to end and waits for them.
     pub(super) async fn drain(&mut self) {
         (self.ops, self.socket, self.keeper) = (None, None, None);
+        (self.rotator, self.board) = (None, None);
         self.roster.dismiss(&[]);
         join_all(self.roster.take_dismissed().into_iter().map(Worker::leave)).await;
         self.broker.take().iter().for_each(AbortHandle::abort);

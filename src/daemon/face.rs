@@ -6,19 +6,19 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+use super::hearing::Audience;
 use super::last_good::Keeper;
+use super::rotation::Rotations;
 use crate::access::{Audit, Gate, Policy, Rules};
 use crate::broker::{Broker, Forgetting, time};
 use crate::delivery::courier::Record;
 use crate::model::key::Key;
 use crate::model::validate::Delivered;
-use crate::rotation::consumers::{Acknowledgement, Consumers, Known, LIFE, Name, NotTaken};
-use crate::serve::{Forgotten, Program, Subject};
-use crate::status::{
-    ConsumerStatus, Explanation, KeysInUse, Provenance, RefusedReload, Status, VariableStatus,
-};
+use crate::rotation::consumers::{Acknowledgement, NotTaken};
+use crate::rotation::order::{NotOrdered, Ordered};
+use crate::serve::{Forgotten, Program, RotateAsked, Subject};
+use crate::status::{Explanation, Provenance, RefusedReload, Status, VariableStatus};
 use crate::telemetry::Telemetry;
 
 /// What a daemon shows of itself.
@@ -29,7 +29,8 @@ pub(super) struct Face {
     generations: watch::Receiver<u64>,
     telemetry: Arc<Telemetry>,
     started: String,
-    consumers: Mutex<Consumers>,
+    audience: Arc<Audience>,
+    rotations: Arc<Rotations>,
     deliveries: Mutex<Vec<Arc<Record>>>,
     reload_refused: Mutex<Option<RefusedReload>>,
     /// Once ready, always ready: what fails later is told, and is no reason to take
@@ -47,6 +48,8 @@ impl Face {
         keeper: Arc<Keeper>,
         rules: Rules,
         telemetry: Arc<Telemetry>,
+        audience: Arc<Audience>,
+        rotations: Arc<Rotations>,
     ) -> Self {
         Self {
             generations: broker.generations(),
@@ -55,7 +58,8 @@ impl Face {
             rules: watch::Sender::new(Arc::new(rules)),
             telemetry,
             started: time(SystemTime::now()),
-            consumers: Mutex::default(),
+            audience,
+            rotations,
             deliveries: Mutex::default(),
             reload_refused: Mutex::default(),
             was_ready: AtomicBool::new(false),
@@ -81,6 +85,11 @@ impl Face {
         });
     }
 
+    /// What is rotated.
+    pub(super) fn rotations(&self) -> &Arc<Rotations> {
+        &self.rotations
+    }
+
     /// The audit log in force.
     pub(super) fn audit(&self) -> Option<Arc<Audit>> {
         self.rules.borrow().audit().cloned()
@@ -104,30 +113,6 @@ impl Face {
         let is_other = reasons(&refused) != reasons(&shown);
         *shown = refused;
         is_other
-    }
-
-    fn consumers(&self) -> Vec<ConsumerStatus> {
-        let now = Instant::now();
-        let name = |name: &Name| name.as_str().to_owned();
-        let status = |(consumer, known): (&str, &Known)| {
-            let said = &known.said;
-            let age = known.age(now);
-            let runs = said.runs.iter().map(|(key, used)| {
-                let verifies = used.verifies.iter().map(name).collect();
-                (key.to_string(), KeysInUse { verifies, signs: used.signs.as_ref().map(name) })
-            });
-            ConsumerStatus {
-                name: consumer.to_owned(),
-                instance: name(&said.instance),
-                uid: known.uid,
-                version: name(&said.version),
-                current: !self.broker.has_changed_since(said.version.as_str(), said.runs.keys()),
-                runs: runs.collect(),
-                age_seconds: age.as_secs(),
-                expires_in_seconds: LIFE.saturating_sub(age).as_secs(),
-            }
-        };
-        lock(&self.consumers).present(now).map(status).collect()
     }
 
     /// Whether a generation was published and every delivery has had one.
@@ -157,7 +142,9 @@ impl Subject for Face {
             ready: self.is_ready(),
             deliveries: records.iter().map(|record| record.status()).collect(),
             reload_refused: lock(&self.reload_refused).clone(),
-            consumers: self.consumers(),
+            consumers: self.audience.statuses(&self.broker),
+            rotator: self.rotations.status(),
+            rotations: self.rotations.statuses(),
             audit: self.audit().map(|audit| audit.status()),
             snapshot: self.keeper.status(&status.sources),
             ..status
@@ -178,8 +165,12 @@ impl Subject for Face {
         }
     }
 
+    async fn rotate(&self, key: &Key, asked: RotateAsked) -> Result<Ordered, NotOrdered> {
+        self.rotations.order(key, asked).await
+    }
+
     fn acknowledge(&self, consumer: &str, uid: u32, said: Acknowledgement) -> Result<(), NotTaken> {
-        lock(&self.consumers).hear(consumer, uid, said, Instant::now())
+        self.audience.hear(consumer, uid, said)
     }
 
     fn provenance(&self, delivered: &Delivered) -> Provenance {

@@ -7,20 +7,23 @@ use std::sync::Arc;
 use nix::unistd::Uid;
 
 use super::last_good::Terms;
+use super::leader;
 use crate::access::audit::{AuditConfig, AuditError};
 use crate::access::{Audit, NothingSelected, Policy};
 use crate::assemble::{self, Choice, Ground, Request, Sources, ground, load_policy};
 use crate::broker::Plan;
 use crate::delivery::config::DeliveryConfig;
+use crate::disk::stamp::Stamp;
 use crate::failure::{Failure, Fault, exit};
+use crate::kubernetes::{Name, Server};
 use crate::last_good::{About, SnapshotConfig, judge_key};
 use crate::model::key::Key;
 use crate::report::Style;
+use crate::rotation::config::RotationConfig;
 use crate::serve::config::Listen;
 use crate::serve::{BindError, Bound, Limits, socket};
 use crate::settings::{Settings, ShownPath, SocketSettings, SourceSettings};
 use crate::source::Source;
-use crate::source::file::Stamp;
 use crate::source::notice::Notices;
 use crate::telemetry::Listener;
 
@@ -37,6 +40,8 @@ pub(super) struct Layout {
     pub(super) ops: Option<Listen>,
     /// The last-known-good snapshot.
     pub(super) snapshot: Option<SnapshotConfig>,
+    /// What is rotated, and how.
+    pub(super) rotation: RotationConfig,
     schema_hash: [u8; 32],
     /// The settings file, as the user wrote it.
     pub(super) settings: Option<String>,
@@ -74,7 +79,7 @@ impl Layout {
         let present = present.filter(|present| present.known == known);
         let kept = |settings: &SourceSettings| {
             let same = |(source, said): &&(Arc<dyn Source>, Option<SourceSettings>)| {
-                source.is_remote() && said.as_ref() == Some(settings)
+                source.is_remote() && said.as_ref().is_some_and(|said| said.runs_as(settings))
             };
             present?.said.iter().find(same).map(|(source, _)| Arc::clone(source))
         };
@@ -88,7 +93,7 @@ impl Layout {
         let label = ground.opened.label().map(str::to_owned);
         let Ground { mut files, schema_hash, settings, .. } = ground;
         files.extend(policy_file);
-        let Settings { socket, audit, ops, snapshot, .. } = settings;
+        let Settings { socket, audit, ops, snapshot, rotation, .. } = settings;
         Ok(Self {
             plan,
             said: all,
@@ -98,6 +103,7 @@ impl Layout {
             audit,
             ops,
             snapshot,
+            rotation,
             schema_hash,
             settings: label,
             files,
@@ -121,6 +127,39 @@ impl Layout {
     pub(super) fn judge_snapshot_key(&self) -> Result<(), Failure> {
         let Some(config) = &self.snapshot else { return Ok(()) };
         judge_key(config).map_err(|trouble| Failure::new(exit::REFUSED, trouble.message, Some(trouble.help)))
+    }
+
+    /// Refuses to rotate where nobody could tell who leads, or who has which key.
+    pub(super) fn judge_leader(&self) -> Result<(), Failure> {
+        if let Some((server, name)) = self.leader() {
+            server.is_somewhere().map_err(|misfit| {
+                Failure::usage(
+                    format!("lease/{name} cannot say who rotates: {}", misfit.message),
+                    misfit.help,
+                )
+            })?;
+        }
+        if let Some((server, prefix)) = self.board() {
+            server.is_somewhere().map_err(|misfit| {
+                let why = format!("leases/{prefix} cannot carry acknowledgements: {}", misfit.message);
+                Failure::usage(why, misfit.help)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The begin of the names of the Leases that carry acknowledgements, and where they
+    /// are; none where each daemon keeps what it is told to itself.
+    pub(super) fn board(&self) -> Option<(Server, Name)> {
+        let prefix = self.rotation.acknowledgements.clone()?;
+        Some((leader::server(&self.plan.process), prefix))
+    }
+
+    /// The Lease whose holder rotates, and where it is; none where this daemon rotates
+    /// alone, or not at all.
+    pub(super) fn leader(&self) -> Option<(Server, Name)> {
+        let name = self.rotation.leader.clone().filter(|_| self.rotation.enabled)?;
+        Some((leader::server(&self.plan.process), name))
     }
 
     /// By what its keeper is to keep it; `instance` names the daemon.

@@ -8,12 +8,17 @@
 //! Must not know: what is decided in the rooms below.
 
 mod crew;
+mod estate;
 mod face;
+mod hearing;
 mod last_good;
 mod layout;
+mod leader;
 mod reload;
 mod roster;
+mod rotation;
 mod systemd;
+mod tried;
 
 use std::future::pending;
 use std::pin::Pin;
@@ -38,9 +43,11 @@ use crate::source::notice::Notices;
 use crate::telemetry::{Event, Listener, Telemetry};
 use crew::{Crew, Pulse};
 use face::Face;
+use hearing::Audience;
 use last_good::Keeper;
 use layout::Layout;
 use reload::{Attempt, Loaded};
+use rotation::Rotations;
 use systemd::Systemd;
 
 /// When a reload that was refused is tried again by itself.
@@ -81,6 +88,7 @@ pub fn run(start: Start) -> Result<u8, Failure> {
         let layout = Layout::read(&start.request, start.style, &hub, None)?;
         layout.judge_purpose()?;
         layout.judge_snapshot_key()?;
+        layout.judge_leader()?;
         Ok(Daemon::begin(start, hub, layout)?.live(signals).await)
     });
     // A name server or a disk that does not answer holds a thread, and must not
@@ -147,7 +155,11 @@ impl Daemon {
         let terms = layout.terms(&instance);
         let keeper = Arc::new(Keeper::new(Arc::clone(&broker), Arc::clone(&listener), terms));
         let rules = Rules::new(layout.policy.clone(), audit);
-        let face = Arc::new(Face::new(Arc::clone(&broker), Arc::clone(&keeper), rules, telemetry));
+        let audience = Arc::new(Audience::new());
+        let rotations =
+            Arc::new(Rotations::new(&broker, &audience, layout.rotation.clone(), Arc::clone(&listener)));
+        let face = Face::new(Arc::clone(&broker), Arc::clone(&keeper), rules, telemetry, audience, rotations);
+        let face = Arc::new(face);
         let mut crew = Crew::new(listener, helper.clone());
         let (_, at_once) = watch::channel(true);
         crew.staff(&layout, bound, &face, &at_once);

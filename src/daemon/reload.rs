@@ -60,6 +60,7 @@ pub(super) async fn attempt(request: Request, style: Style, hub: Arc<Notices>, l
             // Addresses first: what cannot be bound must change nothing.
             layout.judge_purpose()?;
             layout.judge_snapshot_key()?;
+            layout.judge_leader()?;
             let bound = layout.bind(Some(&present))?;
             let new = layout.open_audit(Some((&present, old)), &listener)?;
             Ok::<_, Failure>((layout, bound, new))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::encode::Format;
 use crate::access::Selection;
+use crate::disk::rights::FileAccess;
 use crate::process::Signal;
 
 /// `[delivery.NAME]`.
@@ -38,18 +39,6 @@ pub enum DeliveryKind {
     },
     /// One file a variable, exchanged together through `..data`.
     Directory,
-}
-
-/// Who may read a file that dlconf makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileAccess {
-    /// Permission bits of the files, at most 0666. Directories get search bits
-    /// wherever these have read bits.
-    pub mode: u32,
-    /// The owner, by name or number; by default this process's user.
-    pub owner: Option<String>,
-    /// The group, by name or number; by default this process's group.
-    pub group: Option<String>,
 }
 
 /// `on_change`.

@@ -22,12 +22,13 @@ use nix::sys::stat::SFlag;
 use nix::unistd::symlinkat;
 
 use super::config::DeliveryConfig;
-use super::file::{Target, WriteError, create, split};
-use super::folder::{Folder, called, kind};
-use super::leftovers::{generation, is_generation};
-use super::rights::Rights;
 use super::{Delivery, DeliveryError, Outcome};
 use crate::access::Released;
+use crate::disk::file::{Target, create, split};
+use crate::disk::folder::{Folder, called, kind};
+use crate::disk::leftovers::{generation, is_generation};
+use crate::disk::rights::Rights;
+use crate::disk::write_error::WriteError;
 use crate::model::validate::Delivered;
 
 /// The link that readers follow.

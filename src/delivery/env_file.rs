@@ -3,17 +3,18 @@
 //! Invariants: the file is exchanged as a whole, and only when its bytes or its
 //! mode and owner are not yet what they must be; a set that the dialect cannot
 //! carry leaves it untouched.
-//! Must not know: how a file is exchanged (`file.rs`).
+//! Must not know: how a file is exchanged (`disk`).
 
 use std::path::Path;
 
 use super::config::{DeliveryConfig, DeliveryKind};
 use super::encode::{Format, Options, Unrepresentable, encode};
-use super::file::{Target, WriteError, split, sweep};
-use super::folder::Folder;
-use super::rights::Rights;
 use super::{Delivery, DeliveryError, Outcome};
 use crate::access::Released;
+use crate::disk::file::{Target, split, sweep};
+use crate::disk::folder::Folder;
+use crate::disk::rights::Rights;
+use crate::disk::write_error::WriteError;
 use crate::model::finding::Code;
 use crate::model::key::Key;
 use crate::model::secret::SecretValue;

@@ -1,7 +1,6 @@
 //! Handing over: files that are written, in the dialect of who reads them.
 //!
-//! Owns: the encodings, the one way in which dlconf writes a file, and the
-//! deliveries of the daemon. Invariants: a delivery takes only what the gate
+//! Owns: the encodings, and the deliveries of the daemon. Invariants: a delivery takes only what the gate
 //! released; its readers see all old or all new; identical content is not
 //! written again.
 //! Must not know: policy; where values come from.
@@ -12,17 +11,12 @@ pub mod directory;
 pub mod encode;
 pub mod env_file;
 pub mod environment;
-pub mod file;
-mod folder;
 pub mod hook;
-mod leftovers;
 pub(crate) mod private;
-mod rights;
-mod write_error;
 
 use crate::access::Released;
+use crate::disk::write_error::WriteError;
 use crate::model::finding::Code;
-use write_error::WriteError;
 
 /// What became of one generation at a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::unistd::{Uid, Whence, lseek};
 use zeroize::Zeroizing;
 
-use super::leftovers::{ATTEMPTS, claim, is_abandoned, is_random};
+use crate::disk::leftovers::{ATTEMPTS, claim, is_abandoned, is_random};
 
 /// What our folders' names begin with; what for, a dot and 16 hexadecimal digits follow.
 const PREFIX: &str = "dlconf-";

@@ -90,7 +90,9 @@ pub fn is_given_name(name: &Key) -> bool {
 fn last_of_each(example: &[ExampleVariable]) -> Vec<&ExampleVariable> {
     let mut position: BTreeMap<&Key, usize> = BTreeMap::new();
     let mut variables: Vec<&ExampleVariable> = Vec::new();
-    for variable in example {
+    // dlconf's own settings and state are no variables: a schema may not declare them.
+    let is_ours = |variable: &&ExampleVariable| variable.name.as_str().starts_with("DLCONF_");
+    for variable in example.iter().filter(|variable| !is_ours(variable)) {
         if let Some(earlier) = position.get(&variable.name).and_then(|&at| variables.get_mut(at)) {
             if earlier.commented_out || !variable.commented_out {
                 *earlier = variable;

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, DATE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -67,7 +67,7 @@ pub(crate) struct Said {
     /// Path and query, as the API has them.
     pub(crate) target: String,
     pub(crate) shape: Shape,
-    /// JSON.
+    /// JSON; of a PATCH, a JSON patch (RFC 6902).
     pub(crate) body: Option<Vec<u8>>,
 }
 
@@ -75,6 +75,14 @@ impl Said {
     /// To read something.
     pub(crate) fn get(target: String, shape: Shape) -> Self {
         Self { method: Method::GET, target, shape, body: None }
+    }
+
+    /// What the body is.
+    fn content_type(&self) -> HeaderValue {
+        HeaderValue::from_static(match self.method {
+            Method::PATCH => "application/json-patch+json",
+            _ => "application/json",
+        })
     }
 }
 
@@ -130,6 +138,17 @@ impl Client {
     /// [`Trouble`], also for every status but success and for what is not JSON of
     /// that shape.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, said: Said) -> Result<T, Trouble> {
+        Ok(self.ask_dated(said).await?.0)
+    }
+
+    /// The same, and what the server's clock said.
+    ///
+    /// # Errors
+    /// As of [`Self::ask`].
+    pub(crate) async fn ask_dated<T: DeserializeOwned>(
+        &self,
+        said: Said,
+    ) -> Result<(T, Option<SystemTime>), Trouble> {
         let asked = async {
             let is_known = self.is_open();
             match self.exchange(said.clone()).await {
@@ -138,8 +157,8 @@ impl Client {
                 answer => answer,
             }
         };
-        let body = timeout(self.timeout, asked).await.map_err(|_| Break::Timeout)??;
-        serde_json::from_slice(&body).map_err(|_| Why::NotTheApi.into())
+        let (body, date) = timeout(self.timeout, asked).await.map_err(|_| Break::Timeout)??;
+        Ok((serde_json::from_slice(&body).map_err(|_| Why::NotTheApi)?, date))
     }
 
     /// Begins a watch: what is asked is answered line by line.
@@ -161,11 +180,12 @@ impl Client {
         self.access.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    async fn exchange(&self, said: Said) -> Result<Vec<u8>, Trouble> {
+    async fn exchange(&self, said: Said) -> Result<(Vec<u8>, Option<SystemTime>), Trouble> {
         // The connection ends with this function.
         let (link, answer) = self.send(said).await?;
         if answer.status().is_success() {
-            return whole(answer.into_body()).await;
+            let date = date(answer.headers());
+            return Ok((whole(answer.into_body()).await?, date));
         }
         Err(self.refusal(&link, answer).await)
     }
@@ -184,6 +204,7 @@ impl Client {
 
     async fn send(&self, said: Said) -> Result<(Link, Response<Incoming>), Trouble> {
         let access = self.access().await?;
+        let content_type = said.content_type();
         let mut request = Request::builder()
             .method(said.method)
             .uri(format!("{}{}", access.prefix, said.target))
@@ -197,7 +218,7 @@ impl Client {
         headers.insert(HOST, access.authority.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("dlconf/", env!("CARGO_PKG_VERSION"))));
         headers.insert(ACCEPT, said.shape.accept());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, content_type);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         let sent = async {
             let mut link = Link::open(&access).await?;
@@ -248,6 +269,12 @@ impl Client {
         let mut access = self.access.lock().unwrap_or_else(PoisonError::into_inner);
         access.take_if(|access| Arc::ptr_eq(access, refused));
     }
+}
+
+/// What the server's clock said.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    chrono::DateTime::parse_from_rfc2822(date.trim()).ok().map(SystemTime::from)
 }
 
 /// The whole of an answer.

@@ -71,15 +71,15 @@ struct Sight {
 
 /// What the API has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Written {
-    metadata: Map<String, Value>,
+pub(super) struct Written {
+    pub(super) metadata: Map<String, Value>,
     #[serde(default)]
-    spec: Spec,
+    pub(super) spec: Spec,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Spec {
+pub(super) struct Spec {
     #[serde(default)]
     holder_identity: Option<Box<str>>,
     #[serde(default)]
@@ -245,15 +245,20 @@ impl Candidate {
 
 impl Written {
     /// What has no version could only be written over whatever is there.
-    fn checked(self) -> Result<Self, Trouble> {
+    pub(super) fn checked(self) -> Result<Self, Trouble> {
         let version = self.metadata.get("resourceVersion").and_then(Value::as_str);
         if version.is_none_or(str::is_empty) { Err(Why::NotTheApi.into()) } else { Ok(self) }
     }
 }
 
 impl Spec {
-    fn holder(&self) -> Option<&str> {
+    pub(super) fn holder(&self) -> Option<&str> {
         self.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+    }
+
+    /// When its holder said so, as it is written.
+    pub(super) fn renewed(&self) -> Option<&str> {
+        self.renew_time.as_deref()
     }
 
     /// What follows, where we have seen this `since` then.
@@ -268,13 +273,18 @@ impl Spec {
         }
     }
 
-    fn duration(&self) -> Duration {
+    pub(super) fn duration(&self) -> Duration {
         let seconds = self.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         seconds.filter(|seconds| *seconds > 0).map_or(DURATION, Duration::from_secs).min(LONGEST)
     }
 
     /// The same, held by us from now on, or still.
-    fn held(mut self, identity: &str, is_new: bool, now: SystemTime) -> Self {
+    fn held(self, identity: &str, is_new: bool, now: SystemTime) -> Self {
+        self.held_for(identity, is_new, DURATION, now)
+    }
+
+    /// The same, for another time than a lock's.
+    pub(super) fn held_for(mut self, identity: &str, is_new: bool, life: Duration, now: SystemTime) -> Self {
         let now = micro_time(now);
         if is_new {
             let before = self.acquire_time.replace(now.clone());
@@ -284,13 +294,13 @@ impl Spec {
                 Some(if before.is_some() { transitions.saturating_add(1) } else { transitions });
         }
         self.holder_identity = Some(identity.into());
-        self.lease_duration_seconds = i64::try_from(DURATION.as_secs()).ok();
+        self.lease_duration_seconds = i64::try_from(life.as_secs()).ok();
         self.renew_time = Some(now);
         self
     }
 
     /// The same, held by nobody.
-    fn free(mut self, now: SystemTime) -> Self {
+    pub(super) fn free(mut self, now: SystemTime) -> Self {
         self.holder_identity = Some("".into());
         self.renew_time = Some(micro_time(now));
         self

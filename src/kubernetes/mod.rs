@@ -4,7 +4,7 @@
 //! trust and who we are), one exchange or one watch at a time (`client`), what its
 //! answers look like (`wire`), what is asked for (`object`), what a failure means
 //! (`trouble`), who we are (`identity`), what we may (`rights`) and how that is granted (`role`); a Lease as a
-//! lock (`lease`). No other room of the program names `kube`.
+//! lock (`lease`), and Leases that carry a note each (`note`). No other room of the program names `kube`.
 //! Invariants: every exchange ends within a deadline and a size; a connection
 //! carries one exchange and is closed, so that no buffer outlives what it carried;
 //! TLS is always verified; nothing that a server, a kubeconfig or a credential
@@ -14,6 +14,7 @@
 mod access;
 mod client;
 mod lease;
+mod note;
 mod object;
 mod rights;
 mod role;
@@ -24,6 +25,7 @@ mod wire;
 
 pub(crate) use client::{Client, Lines, Said, Shape};
 pub(crate) use lease::{Candidate, DURATION as LEASE_DURATION, Standing};
+pub(crate) use note::{Note, Notes};
 pub(crate) use object::Object;
 pub use object::{Kind, Name};
 pub(crate) use rights::{Verb, Who, may_all, missing, who};
@@ -32,4 +34,4 @@ pub(crate) use server::SERVICE_ACCOUNT;
 pub use server::Server;
 pub(crate) use token::Life;
 pub(crate) use trouble::{Misfit, Trouble, Why};
-pub(crate) use wire::{Event, Items, Meta};
+pub(crate) use wire::{Event, Items, Meta, Names};

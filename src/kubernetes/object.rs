@@ -64,7 +64,7 @@ pub struct Name(Box<str>);
 
 impl Name {
     /// A DNS subdomain name (RFC 1123): what Secrets, ConfigMaps and Leases are called.
-    pub(crate) fn object(text: &str) -> Option<Self> {
+    pub fn object(text: &str) -> Option<Self> {
         let label = |label: &str| {
             let ends = [label.bytes().next(), label.bytes().last()];
             ends.iter().all(|end| end.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
@@ -76,7 +76,7 @@ impl Name {
     }
 
     /// A DNS label: what a namespace is called.
-    pub(crate) fn namespace(text: &str) -> Option<Self> {
+    pub fn namespace(text: &str) -> Option<Self> {
         Self::object(text).filter(|name| name.0.len() <= 63 && !name.0.contains('.'))
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Verb {
     Update,
     /// Change a part of it.
     Patch,
+    /// Take it away.
+    Delete,
 }
 
 impl Verb {
@@ -35,6 +37,7 @@ impl Verb {
             Self::Create => "create",
             Self::Update => "update",
             Self::Patch => "patch",
+            Self::Delete => "delete",
         }
     }
 }

@@ -58,6 +58,23 @@ impl Rule {
         [keep, make]
     }
 
+    /// To say in Leases which keys programs run: each instance has one, whose name is made
+    /// of its own. `hears` is whoever reads them all, and deletes what lapsed.
+    pub(crate) fn acknowledgements(hears: bool) -> Self {
+        let mut verbs = BTreeSet::from([Verb::Get, Verb::Create, Verb::Update]);
+        if hears {
+            verbs.extend([Verb::List, Verb::Delete]);
+        }
+        Self {
+            kind: Kind::Lease,
+            names: BTreeSet::new(),
+            verbs,
+            comment: Some(
+                "Acknowledgements: which instances there will be is not known before, nor their Leases' names.",
+            ),
+        }
+    }
+
     fn write(&self, out: &mut String) {
         if let Some(comment) = self.comment {
             let _ = writeln!(out, "  # {comment}");

@@ -4,6 +4,7 @@
 //! values in one), nor what a status says in words.
 //! Source: recordings of kube-apiserver 1.36, `tests/fixtures/kubernetes`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -35,27 +36,47 @@ pub(crate) struct Meta {
 const COPY: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 fn has_a_copy<'de, D: Deserializer<'de>>(annotations: D) -> Result<bool, D::Error> {
-    struct Names;
-    impl<'de> Visitor<'de> for Names {
-        type Value = bool;
+    Ok(Names::deserialize(annotations)?.has(COPY))
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("annotations")
-        }
+/// The names of a map, whose values are not looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Names(BTreeSet<Box<str>>);
 
-        fn visit_unit<E>(self) -> Result<bool, E> {
-            Ok(false)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut annotations: A) -> Result<bool, A::Error> {
-            let mut found = false;
-            while let Some((name, IgnoredAny)) = annotations.next_entry::<Box<str>, IgnoredAny>()? {
-                found |= *name == *COPY;
-            }
-            Ok(found)
-        }
+impl Names {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
     }
-    annotations.deserialize_any(Names)
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|name| &**name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(map: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map, or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Names, E> {
+                Ok(Names::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let mut names = BTreeSet::new();
+                while let Some((name, IgnoredAny)) = map.next_entry::<Box<str>, IgnoredAny>()? {
+                    names.insert(name);
+                }
+                Ok(Names(names))
+            }
+        }
+        map.deserialize_any(Reader)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -12,6 +12,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::Visitor;
@@ -23,6 +24,7 @@ use crate::model::kept::{Kept, KeptLease};
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Operator, Part, Place, Template, Value};
 use crate::model::origin::{Location, Origin, Revision, Span};
+use crate::model::rotation::Mark as KeyMark;
 use crate::model::secret::SecretValue;
 
 /// The version of this form.
@@ -125,6 +127,9 @@ struct OfferForm<'a> {
     revision: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     modified: Option<Moment>,
+    /// Later than the first form: who does not know it passes it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mark: Option<KeyMark>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -284,6 +289,7 @@ impl<'a> OfferForm<'a> {
             at: LocationForm::of(&offer.origin.location),
             revision: offer.origin.revision.as_ref().map(|revision| (*revision.0).into()),
             modified: offer.origin.modified.map(Moment::of),
+            mark: offer.origin.mark.as_deref().cloned(),
         }
     }
 
@@ -293,6 +299,7 @@ impl<'a> OfferForm<'a> {
             ValueForm::Template(marks) => raised(marks)?.into(),
         };
         let origin = Origin {
+            mark: self.mark.map(Arc::new),
             source: source.clone(),
             location: self.at.understood(),
             revision: self.revision.map(|revision| Revision((*revision).into())),

@@ -16,7 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use super::contents::{self, NotUnderstood};
 use super::{About, Recalled, SnapshotConfig, Unusable, from_seconds, key, to_seconds, usable};
-use crate::delivery::file::{self, Permissions, WriteError};
+use crate::disk::file::{self, Permissions};
+use crate::disk::write_error::WriteError;
 use crate::model::kept::Kept;
 use crate::sealed::{Container, Kernel, Key, OpenError, Opened, Piece, Purpose, SealError, State};
 use crate::source::file::{FileFault, ShownPath};

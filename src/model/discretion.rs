@@ -117,7 +117,8 @@ mod tests {
             (file.from_snapshot(), false),
         ] {
             let (source, key) = (SourceName::new("s"), Key::new("A").unwrap());
-            let origin = Origin { source: source.clone(), location, revision: None, modified: None };
+            let origin =
+                Origin { mark: None, source: source.clone(), location, revision: None, modified: None };
             let value = SecretValue::from("plain").into();
             let offers = vec![Offer { key: key.clone(), value, origin, excerpt: None }];
             let layer = Layer { source, places: Vec::new(), offers, remarks: Vec::new() };

@@ -8,6 +8,7 @@ pub mod key;
 pub mod layer;
 pub mod origin;
 pub mod resolve;
+pub mod rotation;
 pub mod schema;
 pub mod secret;
 pub mod snapshot;

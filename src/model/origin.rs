@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::key::SourceName;
+use super::rotation::Mark;
 use super::secret::SecretValue;
 
 /// A stretch of characters in a file. Lines and columns count from 1, columns
@@ -134,6 +135,8 @@ pub struct Origin {
     pub revision: Option<Revision>,
     /// When the value was last written, where the source tells.
     pub modified: Option<SystemTime>,
+    /// Which key of a rotation it is, where the document that gave it says so.
+    pub mark: Option<Arc<Mark>>,
 }
 
 /// The assignment that gave a value, as its file writes it, for showing under a

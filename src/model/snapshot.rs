@@ -2,7 +2,8 @@
 //!
 //! Pure. Invariants: only a [`Validated`] becomes a [`Snapshot`], and nothing
 //! changes in one afterwards; a version names one content for as long as its
-//! instance lives.
+//! instance lives. Which key of a rotation a value is belongs to the content: who asks
+//! for keys is told of it, and deliveries find the bytes that they have.
 //! Must not know: who may read it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,7 +102,7 @@ impl Snapshot {
         for (at, new) in variables.iter().enumerate() {
             let was = moved.get(&new.key).copied();
             let before = was.and_then(|was| old.get(was.at?));
-            let is_same = before.is_some_and(|before| before.value.same_as(&new.value));
+            let is_same = before.is_some_and(|before| is_same(before, new));
             let last = was.filter(|_| is_same).map_or(version.generation, |was| was.last);
             moved.insert(new.key.clone(), Moved { last, at: Some(at), withheld: false });
         }
@@ -161,13 +162,19 @@ impl Snapshot {
         &self.variables
     }
 
-    /// Whether it holds the same names with the same values, and withholds the same.
-    /// Where they come from may differ.
+    /// Whether it holds the same names with the same values, which are the same keys of
+    /// rotations, and withholds the same. Where they come from may differ.
     pub fn holds_the_same(&self, validated: &Validated, withheld: &BTreeSet<Key>) -> bool {
         let mut given = validated.variables().iter().filter(|delivered| !withheld.contains(&delivered.key));
-        self.variables.iter().all(|ours| {
-            given.next().is_some_and(|theirs| ours.key == theirs.key && ours.value.same_as(&theirs.value))
-        }) && given.next().is_none()
+        self.variables
+            .iter()
+            .all(|ours| given.next().is_some_and(|theirs| ours.key == theirs.key && is_same(ours, theirs)))
+            && given.next().is_none()
             && self.moved.iter().filter(|(_, moved)| moved.withheld).map(|(key, _)| key).eq(withheld)
     }
+}
+
+/// Whether two values of a name are the same to everybody who asks for them.
+fn is_same(one: &Delivered, other: &Delivered) -> bool {
+    one.value.same_as(&other.value) && one.origin.mark == other.origin.mark
 }

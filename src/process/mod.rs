@@ -20,6 +20,7 @@
 
 mod adopted;
 mod child;
+mod clock;
 pub mod helper;
 mod interrupt;
 mod job;
@@ -37,6 +38,7 @@ mod terminal;
 
 pub use adopted::reap_adopted;
 pub use child::{Child, Event};
+pub use clock::since_boot;
 pub use helper::{Helper, HelperHandle};
 pub use interrupt::Interrupts;
 pub use job::{Job, Launch, adopt_orphans};

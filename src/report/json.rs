@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Report, column_of, file_of, place_in_words, to_json};
+use super::{Report, Tried, column_of, file_of, place_in_words, to_json};
 use crate::model::finding::{Finding, Severity};
 use crate::model::key::Key;
 
@@ -22,6 +22,7 @@ pub fn render(report: &Report<'_>) -> String {
             .iter()
             .map(|unjudged| Unjudged { variable: unjudged.variable.as_str(), reason: &unjudged.reason })
             .collect(),
+        probes: report.probes.map(|probes| probes.iter().map(Attempt::of).collect()),
         schema_path: report.schema_path,
         read: report.read.iter().map(|place| Read { place: &place.label, offers: place.offers }).collect(),
         counts: Counts {
@@ -42,6 +43,8 @@ struct Document<'a> {
     service: Option<&'a str>,
     findings: Vec<Item<'a>>,
     unjudged: Vec<Unjudged<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes: Option<Vec<Attempt<'a>>>,
     schema_path: &'a str,
     read: Vec<Read<'a>>,
     counts: Counts,
@@ -73,6 +76,27 @@ struct Place<'a> {
 struct Unjudged<'a> {
     variable: &'a str,
     reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Attempt<'a> {
+    probe: &'a str,
+    variable: &'a str,
+    outcome: &'static str,
+    message: String,
+    help: Option<String>,
+}
+
+impl<'a> Attempt<'a> {
+    fn of(tried: &'a Tried) -> Self {
+        Self {
+            probe: &tried.probe,
+            variable: tried.variable.as_str(),
+            outcome: tried.outcome.as_str(),
+            message: tried.message(),
+            help: tried.help(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -2,7 +2,7 @@
 //! [`Report`] to text.
 //!
 //! Owns: the formats of `check` (`text`, `json`, `sarif`, `github`, `junit`), of
-//! `doctor`, `status`, `access test` and `audit verify`, and the explanations of the
+//! `doctor`, `status` (`fleet`: of all replicas), `access test` and `audit verify`, and the explanations of the
 //! codes (`explain`).
 //! Invariants: the same report gives the same bytes; nothing that came from
 //! outside (a message, a path, a line of a stranger's `.env`) can steer the
@@ -14,11 +14,14 @@ pub mod access;
 pub mod audit;
 pub mod doctor;
 pub mod explain;
+pub mod fleet;
 pub mod github;
 pub mod json;
 pub mod junit;
 pub mod mistake;
+pub(crate) mod rotations;
 pub mod sarif;
+pub(crate) mod snapshots;
 pub mod status;
 pub mod text;
 mod wrap;
@@ -54,14 +57,83 @@ pub struct Report<'a> {
     pub findings: &'a [Finding],
     /// What could not be judged, in schema order.
     pub unjudged: &'a [Unjudged],
+    /// What probes say, in the schema's order; none where they were not asked for.
+    pub probes: Option<&'a [Tried]>,
     /// The declared variables that were judged, in schema order, for formats
     /// that list them.
     pub judged: &'a [Key],
     /// How many variables are set and no finding is about.
     pub fine: usize,
-    /// Whether the configuration may be used: no errors, and no required
-    /// variable is unjudged.
+    /// Whether the configuration may be used: no errors, no required variable is
+    /// unjudged, and no probe calls a secret wrong.
     pub ok: bool,
+}
+
+/// A secret that was tried on the other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// The probe's name.
+    pub probe: Box<str>,
+    /// The variable.
+    pub variable: Key,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a probe. Value-free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The other side takes the secret.
+    Works,
+    /// The other side says that it is wrong: why, as a clause.
+    Wrong(String),
+    /// Nobody can tell: why, as a clause, and what to do.
+    Unknown(String, String),
+}
+
+impl Outcome {
+    /// `works`, `wrong` or `unknown`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Works => "works",
+            Self::Wrong(_) => "wrong",
+            Self::Unknown(..) => "unknown",
+        }
+    }
+
+    /// How much it weighs; none where all is well.
+    pub fn severity(&self) -> Option<Severity> {
+        match self {
+            Self::Works => None,
+            Self::Wrong(_) => Some(Severity::Error),
+            Self::Unknown(..) => Some(Severity::Warning),
+        }
+    }
+}
+
+impl Tried {
+    /// One sentence.
+    pub fn message(&self) -> String {
+        let (probe, variable) = (&self.probe, &self.variable);
+        match &self.outcome {
+            Outcome::Works => format!("probe {probe}: {variable} works"),
+            Outcome::Wrong(why) => format!("probe {probe}: {variable} is wrong: {why}"),
+            Outcome::Unknown(why, _) => {
+                format!("probe {probe}: nobody can tell whether {variable} works: {why}")
+            }
+        }
+    }
+
+    /// What to do, where there is something.
+    pub fn help(&self) -> Option<String> {
+        match &self.outcome {
+            Outcome::Works => None,
+            Outcome::Wrong(_) => {
+                Some(format!("get the right value of {} from the other side", self.variable))
+            }
+            Outcome::Unknown(_, help) => Some(help.clone()),
+        }
+    }
 }
 
 /// A place that was read: `.env (37)`.
@@ -200,7 +272,7 @@ pub(crate) fn plural(count: usize, noun: &str) -> String {
 
 /// JSON as one line. Characters that a terminal or a CI log would act on are
 /// escaped; a JSON reader sees the same text.
-fn to_json(document: &impl serde::Serialize) -> String {
+pub(crate) fn to_json(document: &impl serde::Serialize) -> String {
     #[expect(
         clippy::expect_used,
         reason = "fails only for maps without text keys and for failing Serialize, of which these types have none"

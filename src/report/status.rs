@@ -7,11 +7,13 @@
 use annotate_snippets::renderer::{AnsiColor, Effects, Style as Paint};
 
 use super::doctor::{BAD, DOUBTFUL, GOOD, STRONG};
+use super::rotations::{rotation_facts, rotation_word, rotator, worries};
+use super::snapshots::snapshot_facts;
 use super::{Style, hang, plural, to_json, visible};
 use crate::model::finding::Code;
 use crate::status::{
-    ConsumerStatus, DeliveryStatus, FindingStatus, Health, KeysInUse, SnapshotStatus, SourceStatus, Status,
-    VariableState, VariableStatus,
+    ConsumerStatus, DeliveryStatus, FindingStatus, Health, KeysInUse, SourceStatus, Status, VariableState,
+    VariableStatus,
 };
 
 const QUIET: Paint = AnsiColor::BrightBlack.on_default();
@@ -130,6 +132,9 @@ pub(crate) fn troubles(status: &Status) -> Vec<Trouble<'_>> {
         let means = "at the next start there may be nothing to stand in for a source";
         add(Weight::Error, "the last-known-good snapshot failed".into(), means.into(), vec![failure]);
     }
+    for (weight, title, meaning, finding) in worries(status) {
+        add(weight, title, meaning, finding.into_iter().collect());
+    }
     let named = |state: VariableState| -> Vec<&str> {
         let such = status.variables.iter().filter(|variable| variable.state == state);
         such.map(|variable| variable.key.as_str()).collect()
@@ -166,37 +171,6 @@ pub(crate) fn troubles(status: &Status) -> Vec<Trouble<'_>> {
     }
     all.sort_by_key(|trouble| trouble.weight);
     all
-}
-
-/// For how many sources the last-known-good snapshot stands in, and how old it is, as
-/// a sentence; with names only where they may be told.
-pub(crate) fn stand_ins(status: &Status, names: bool) -> Option<String> {
-    let standing = status.sources.iter().filter(|source| source.snapshot_age_seconds.is_some());
-    let list: Vec<&str> = standing.clone().map(|source| source.name.as_str()).collect();
-    let oldest = standing.filter_map(|source| source.snapshot_age_seconds).max()?;
-    let number = plural(list.len(), "source");
-    let names = if names { format!(" ({})", list.join(", ")) } else { String::new() };
-    Some(format!("the last-known-good snapshot stands in for {number}{names}, {} old", age(oldest)))
-}
-
-/// The last-known-good snapshot in a line, after its path.
-pub(crate) fn snapshot_facts(snapshot: &SnapshotStatus) -> String {
-    let mut facts = match (snapshot.generation, snapshot.age_seconds) {
-        (Some(_), Some(seconds)) => format!("{} old", age(seconds)),
-        (Some(_), None) => "written".to_owned(),
-        (None, _) => "none written yet".to_owned(),
-    };
-    facts.push_str(&format!(", used up to {}", age(snapshot.max_age_seconds)));
-    if !snapshot.stands_in.is_empty() {
-        facts.push_str(&format!(" · stands in for {}", snapshot.stands_in.join(", ")));
-    }
-    if let Some(failure) = &snapshot.failure {
-        facts.push_str(&format!(" · failed: {}", failure.message));
-    }
-    if let Some(why) = &snapshot.unguarded {
-        facts.push_str(&format!(" · an older one put in its place would not be noticed: {why}"));
-    }
-    facts
 }
 
 /// Since when a source was not confirmed, in words.
@@ -321,6 +295,7 @@ pub fn text(status: &Status, place: &str, style: Style) -> String {
     page.sources(&mut out, &status.sources);
     page.deliveries(&mut out, &status.deliveries);
     page.consumers(&mut out, &status.consumers);
+    page.rotations(&mut out, status);
     page.variables(&mut out, &status.variables);
     out
 }
@@ -425,8 +400,8 @@ impl Page {
     /// The state, padded.
     fn state(&self, word: &str) -> String {
         let paint = match word {
-            "current" | "up" => GOOD,
-            "held" | "deleted" | "waiting" | "behind" => DOUBTFUL,
+            "current" | "up" | "steady" | "moving" => GOOD,
+            "held" | "deleted" | "waiting" | "behind" | "overdue" | "stopped" => DOUBTFUL,
             _ => BAD,
         };
         format!("{}{}", self.paint(paint, word), " ".repeat(STATE.saturating_sub(word.len())))
@@ -501,7 +476,9 @@ impl Page {
             consumers.iter().map(|consumer| format!("{} {}", consumer.name, consumer.instance)).collect();
         let name = widest(names.iter().map(String::as_str));
         for (consumer, shown) in consumers.iter().zip(&names) {
-            let facts = format!("{}, {}", consumer.version, age(consumer.age_seconds));
+            let health = consumer.health.filter(|health| health.is_up());
+            let health = health.map_or_else(String::new, |health| format!(", {}", health.as_str()));
+            let facts = format!("{}{health}, {}", consumer.version, age(consumer.age_seconds));
             let runs: Vec<String> = consumer.runs.iter().map(|(key, used)| keys_in_use(key, used)).collect();
             let room =
                 self.style.width.saturating_sub(2 + STATE + 2 + name + 2 + facts.len() + 2).max(ORIGIN);
@@ -512,6 +489,21 @@ impl Page {
                 visible(&facts),
                 self.paint(FAINT, &self.fit(&runs.join("; "), room)),
             ));
+        }
+    }
+
+    fn rotations(&self, out: &mut String, status: &Status) {
+        let Some(told) = &status.rotator else { return };
+        self.heading(out, "rotations", status.rotations.len());
+        if let Some(line) = rotator(told) {
+            hang(out, ("  ", 2), &visible(&line), self.style.width, str::to_owned);
+        }
+        let name = widest(status.rotations.iter().map(|rotation| rotation.key.as_str()));
+        for rotation in &status.rotations {
+            let head =
+                format!("  {}  {:name$}  ", self.state(rotation_word(rotation)), visible(&rotation.key));
+            let columns = 2 + STATE + 2 + name + 2;
+            hang(out, (&head, columns), &visible(&rotation_facts(rotation)), self.style.width, str::to_owned);
         }
     }
 
@@ -533,7 +525,12 @@ impl Page {
 
 /// How a consumer is, in a word.
 pub(crate) fn consumer_word(consumer: &ConsumerStatus) -> &'static str {
-    if consumer.current { "current" } else { "behind" }
+    match consumer.health {
+        // What does not run is not behind.
+        Some(health) if !health.is_up() => health.as_str(),
+        _ if consumer.current => "current",
+        _ => "behind",
+    }
 }
 
 /// `JWT_SECRET signs k2, verifies k2 k1`.

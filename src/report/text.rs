@@ -36,6 +36,7 @@ pub fn render(report: &Report<'_>, style: Style) -> String {
         pen.finding(&mut out, finding);
     }
     pen.unjudged(&mut out, report);
+    pen.probes(&mut out, report);
     pen.verdict(&mut out, report);
     out
 }
@@ -206,6 +207,28 @@ impl Pen {
         out.push('\n');
     }
 
+    fn probes(&self, out: &mut String, report: &Report<'_>) {
+        let Some(probes) = report.probes else { return };
+        for tried in probes {
+            let (tag, paint) = match tried.outcome.severity() {
+                Some(Severity::Error) => ("error: ", DEFAULT_ERROR_STYLE),
+                Some(Severity::Warning) => ("warning: ", DEFAULT_WARNING_STYLE),
+                None => ("", GOOD),
+            };
+            let head = self.paint(paint, tag);
+            self.hang(out, (&head, tag.len()), &visible(&tried.message()));
+            if let Some(help) = tried.help() {
+                let head =
+                    format!("  {} {} ", self.paint(DEFAULT_LINE_NUM_STYLE, "="), self.paint(STRONG, "fix:"));
+                self.hang(out, (&head, "  = fix: ".len()), &visible(&help));
+            }
+        }
+        if probes.is_empty() {
+            push_line(out, "no secret that is set has a probe");
+        }
+        out.push('\n');
+    }
+
     fn verdict(&self, out: &mut String, report: &Report<'_>) {
         let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
         let mut parts = Vec::new();
@@ -224,6 +247,15 @@ impl Pen {
         });
         if !report.unjudged.is_empty() {
             parts.push((", ", Paint::new(), format!("{} not judged", report.unjudged.len())));
+        }
+        let wrong = report
+            .probes
+            .unwrap_or_default()
+            .iter()
+            .filter(|tried| tried.outcome.severity() == Some(Severity::Error))
+            .count();
+        if wrong > 0 {
+            parts.push((", ", BAD, format!("{} wrong by their probes", plural(wrong, "secret"))));
         }
         if report.fixable() > 0 {
             let offer = format!("`dlconf check --fix` mends {}", report.fixable());

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::key::Key;
+use crate::status::ChildHealth;
 
 /// How long a word counts.
 pub const LIFE: Duration = Duration::from_mins(5);
@@ -39,6 +40,8 @@ pub struct Acknowledgement {
     pub runs: BTreeMap<Key, Use>,
     /// The generation that it has taken up.
     pub version: Name,
+    /// How the program is, where whoever runs it says so.
+    pub health: Option<ChildHealth>,
 }
 
 /// The keys of one variable that are in use.
@@ -173,7 +176,7 @@ mod tests {
 
     fn said(instance: &str) -> Acknowledgement {
         let (instance, version) = (Name::new(instance).unwrap(), Name::new("7f3a.1").unwrap());
-        Acknowledgement { instance, runs: BTreeMap::new(), version }
+        Acknowledgement { instance, runs: BTreeMap::new(), version, health: None }
     }
 
     fn present(consumers: &mut Consumers, now: Instant) -> Vec<(String, String, u32)> {

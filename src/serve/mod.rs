@@ -31,8 +31,11 @@ use async_trait::async_trait;
 
 use crate::model::key::Key;
 use crate::model::schema::Schema;
+use crate::model::secret::SecretValue;
 use crate::model::validate::Delivered;
 use crate::rotation::consumers::{Acknowledgement, NotTaken};
+use crate::rotation::course::Order;
+use crate::rotation::order::{NotOrdered, Ordered};
 use crate::status::{Explanation, FindingStatus, Provenance, Status};
 
 /// What is answered for: the daemon, as far as it may be seen from outside.
@@ -46,6 +49,12 @@ pub trait Subject: Send + Sync {
 
     /// Gives up a held value.
     async fn forget(&self, key: &str) -> Forgotten;
+
+    /// Rotates a variable, or begins to: the rest follows by itself.
+    ///
+    /// # Errors
+    /// [`NotOrdered`]: nothing was written.
+    async fn rotate(&self, key: &Key, asked: RotateAsked) -> Result<Ordered, NotOrdered>;
 
     /// Takes what an instance of a consumer says of itself.
     ///
@@ -73,6 +82,17 @@ pub struct Program {
     pub environment: String,
     /// The service; none means all.
     pub service: Option<String>,
+}
+
+/// What somebody wants of a rotation.
+#[derive(Debug)]
+pub struct RotateAsked {
+    /// What, and what is accepted for it.
+    pub order: Order,
+    /// The new value, where one was given.
+    pub supplied: Option<SecretValue>,
+    /// Whether it is only to be said what would be done.
+    pub dry_run: bool,
 }
 
 /// What became of a request to forget.

@@ -21,7 +21,8 @@ use axum::routing::get;
 use super::Subject;
 use super::page;
 use super::peer::{Peer, peer};
-use crate::report::status::{stand_ins, waits_for};
+use crate::report::snapshots::stand_ins;
+use crate::report::status::waits_for;
 use crate::telemetry::{Telemetry, metrics};
 use crate::visible::visible;
 

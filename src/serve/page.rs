@@ -7,13 +7,15 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::report::plural;
+use crate::report::rotations::{due, kids, rotation_word, rotator};
+use crate::report::snapshots::snapshot_facts;
 use crate::report::status::{
-    Trouble, Weight, age, consumer_word, delivery_word, health_word, keys_in_use, moment, snapshot_facts,
-    state_word, troubles, waits_for,
+    Trouble, Weight, age, consumer_word, delivery_word, health_word, keys_in_use, moment, state_word,
+    troubles, waits_for,
 };
 use crate::status::{
-    ConsumerStatus, DeliveryStatus, FindingStatus, Health, SourceStatus, Status, VariableState,
-    VariableStatus,
+    ChildHealth, ConsumerStatus, DeliveryStatus, FindingStatus, Health, RotationStatus, SourceStatus, Status,
+    VariableState, VariableStatus,
 };
 use crate::visible::visible;
 
@@ -75,7 +77,21 @@ impl Tone {
     }
 
     fn of_consumer(consumer: &ConsumerStatus) -> Self {
-        if consumer.current { Self::Good } else { Self::Doubtful }
+        match consumer.health {
+            Some(ChildHealth::Failed) => Self::Bad,
+            Some(ChildHealth::Stopped) => Self::Doubtful,
+            _ if consumer.current => Self::Good,
+            _ => Self::Doubtful,
+        }
+    }
+
+    fn of_rotation(rotation: &RotationStatus) -> Self {
+        match rotation_word(rotation) {
+            "failed" => Self::Bad,
+            "waiting" | "overdue" => Self::Doubtful,
+            "moving" => Self::Waiting,
+            _ => Self::Good,
+        }
     }
 
     fn of_delivery(delivery: &DeliveryStatus) -> Self {
@@ -123,6 +139,7 @@ pub fn html(status: &Status, nonce: &str, rests: bool) -> Markup {
                     (sources(status))
                     @if !status.deliveries.is_empty() { (deliveries(&status.deliveries, status.version.as_deref())) }
                     @if !status.consumers.is_empty() { (consumers(&status.consumers)) }
+                    @if status.rotator.is_some() { (rotations(status)) }
                     (variables(&status.variables, !status.deliveries.is_empty()))
                 }
                 footer {
@@ -393,6 +410,45 @@ fn consumers(consumers: &[ConsumerStatus]) -> Markup {
         section aria-labelledby="consumers" {
             (heading("consumers", "Consumers", consumers.len()))
             (table("consumers", "consumers", &columns, &rows))
+        }
+    }
+}
+
+fn rotations(Status { rotator: told, rotations, .. }: &Status) -> Markup {
+    let rows = html! {
+        @for rotation in rotations {
+            tr role="row" {
+                (name(&rotation.key, &html! { span.kind { (visible(&rotation.strategy)) } }))
+                (cell("state-cell", "State", &state(Tone::of_rotation(rotation), rotation_word(rotation))))
+                (cell("number", "Phase", &html! {
+                    (visible(&rotation.phase)) " "
+                    @if rotation.phase != "steady" { span.none { (age(rotation.phase_seconds)) " ago" } }
+                }))
+                (cell("number", "Rotations", &html! { (rotation.number) }))
+                (cell("to", "Keys", &html! {
+                    @match kids(rotation) { Some(kids) => { (breaks(&kids)) }, None => { span.none { "none noted" } } }
+                }))
+                (cell("to", "Next", &html! {
+                    @for clause in &rotation.waiting { p { "waits: " (breaks(clause)) } }
+                    @if let Some(seconds) = rotation.retires_seconds { p { "retires in " (age(seconds)) } }
+                    @if let Some(due) = due(rotation) { p { (due) } }
+                }))
+            }
+        }
+    };
+    let columns = [
+        ("", "Variable"),
+        ("", "State"),
+        ("number", "Phase"),
+        ("number", "Rotations"),
+        ("", "Keys"),
+        ("", "Next"),
+    ];
+    html! {
+        section aria-labelledby="rotations" {
+            (heading("rotations", "Rotations", rotations.len()))
+            @if let Some(line) = told.as_ref().and_then(rotator) { p.aside { (breaks(&sentence_case(&line))) "." } }
+            (table("rotations", "rotations", &columns, &rows))
         }
     }
 }

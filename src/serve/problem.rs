@@ -21,6 +21,9 @@ pub struct Problem {
     pub code: Box<str>,
     /// What is wrong and what to do, in a sentence.
     pub detail: String,
+    /// What to do, where that is said apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<Box<str>>,
     /// Why, where it is findings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingStatus>,
@@ -35,6 +38,7 @@ impl Problem {
             status: status.as_u16(),
             code: code.into(),
             detail: detail.into(),
+            help: None,
             findings: Vec::new(),
         }
     }

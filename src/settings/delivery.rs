@@ -13,8 +13,9 @@ use super::raw::{DeliveryType, Raw, RawDelivery};
 use super::table::Table;
 use super::{Opened, SettingsError};
 use crate::access::Selection;
-use crate::delivery::config::{DeliveryConfig, DeliveryKind, FileAccess};
+use crate::delivery::config::{DeliveryConfig, DeliveryKind};
 use crate::delivery::encode::Format;
+use crate::disk::rights::FileAccess;
 use crate::model::schema::toml_reader::nearest;
 
 impl Opened {

@@ -129,6 +129,7 @@ mod tests {
             tls: Tls::default(),
             timeout: Duration::from_secs(5),
             deadline: Duration::from_secs(10),
+            rotates: false,
         };
         SourceKind::Vault { config: Box::new(config), token: Some("VAULT_TOKEN") }
     }

@@ -128,12 +128,14 @@ pub(super) fn at(path: &[&str]) -> Option<&'static Kinds> {
 /// A table in words: `paths[2]` of source `vault`.
 pub(super) fn subject(path: &[&str]) -> String {
     match path {
-        [section @ ("source" | "delivery"), name] => format!("{section} `{name}`"),
-        [section @ ("source" | "delivery"), name, rest @ ..] => {
+        [section @ ("source" | "delivery" | "consumer"), name] => format!("{section} `{name}`"),
+        [section @ ("source" | "delivery" | "consumer"), name, rest @ ..] => {
             format!("`{}` of {section} `{name}`", dotted(rest))
         }
-        [section @ ("socket" | "ops" | "audit" | "snapshot" | "debounce")] => format!("[{section}]"),
-        [section @ ("socket" | "ops" | "audit" | "snapshot" | "debounce"), rest @ ..] => {
+        [section @ ("socket" | "ops" | "audit" | "snapshot" | "debounce" | "rotation")] => {
+            format!("[{section}]")
+        }
+        [section @ ("socket" | "ops" | "audit" | "snapshot" | "debounce" | "rotation"), rest @ ..] => {
             format!("`{}` of [{section}]", dotted(rest))
         }
         _ => format!("`{}`", dotted(path)),
@@ -152,7 +154,16 @@ pub(super) fn dotted(path: &[&str]) -> String {
         }
         list = matches!(
             *name,
-            "order" | "paths" | "secrets" | "config_maps" | "only" | "base64" | "vars" | "exec"
+            "order"
+                | "paths"
+                | "secrets"
+                | "config_maps"
+                | "only"
+                | "base64"
+                | "vars"
+                | "exec"
+                | "windows"
+                | "probe_hosts"
         );
     }
     text

@@ -29,10 +29,6 @@ const EMBEDDED: &str = "order = [\"dotenv\", \"env\"]\n\
 /// The prefix of variables that are settings.
 const PREFIX: &str = "DLCONF_";
 
-/// Tables that this release does not have yet, so that their users get a
-/// better answer than 'unknown field'.
-const LATER: [&str; 2] = ["rotation", "consumer"];
-
 /// Lists whose entries may be tables.
 const LISTS: [&str; 3] = ["paths", "secrets", "config_maps"];
 
@@ -251,21 +247,6 @@ impl Merged<'_> {
                 Some(Location::Named(format!("env:{}", self.layers.variables.name(path)).into()))
             }
         }
-    }
-
-    /// Sections of later releases, said plainly, in whatever layer they stand.
-    pub(super) fn refuse_later(&self) -> Result<(), SettingsError> {
-        for (giver, dict) in &self.stack {
-            let giver = *giver;
-            if let Some(section) = LATER.into_iter().find(|section| dict.contains_key(*section)) {
-                return Err(SettingsError::new(
-                    format!("this release has no [{section}] yet"),
-                    self.place_in(giver, &[section]),
-                    "remove it, or use a release that has it",
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

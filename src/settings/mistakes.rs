@@ -122,6 +122,12 @@ fn expectation<'e>(expected: &'e str, path: &[&str], by_variable: bool) -> (&'e 
             ("a list of names", "write a list: [\"a\", \"b\"]")
         }
         ("a sequence", [.., "vars"]) => ("a list of names", "write a list: [\"DB_*\", \"group:jwt\"]"),
+        ("a sequence", ["rotation", "windows"]) => {
+            ("a list of times", "write a list: [\"Mon-Fri 10:00-16:00\"]")
+        }
+        ("a sequence", ["rotation", "probe_hosts"]) => {
+            ("a list of names", "write a list: [\"smtp.example.com\"]")
+        }
         ("a sequence", [.., "exec"]) => {
             let help =
                 "write a list: [\"/usr/local/bin/reload\", \"app\"]; there is no shell to split a text";
@@ -142,6 +148,8 @@ fn expectation<'e>(expected: &'e str, path: &[&str], by_variable: bool) -> (&'e 
                 ["socket"] => "write it as a table: [socket] with `path = \"…\"`",
                 ["ops"] => "write it as a table: [ops] with `listen = \"127.0.0.1:9470\"`",
                 ["debounce"] => "write it as a table: [debounce] with `min = \"50ms\"`",
+                ["rotation"] => "write it as a table: [rotation] with `enabled = true`",
+                ["consumer", ..] => "write it as a table: [consumer.NAME] with `verifies = \"ring\"`",
                 _ => "write it as a table: [source.NAME] with `type = \"…\"`",
             };
             ("a table", help)

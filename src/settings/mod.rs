@@ -5,13 +5,13 @@
 //! variables), which fields there are (`raw`) and for what (`kinds`, `understand`),
 //! the list of sources that follows from it (`sources`, `vault`, `kubernetes`,
 //! `select`, `keys`), by which
-//! name a source is known again (`identity`), and what a
+//! name a source is known again (`identity`), what a
 //! daemon does with what they give (`delivery`, `daemon`), at places that are
-//! nobody else's (`clashes`).
+//! nobody else's (`clashes`), and how it changes them (`rotation`).
 //! Invariants: no secret value is in settings; an unknown field is an error;
 //! every error says what to do; a file that was merely found reads and writes
-//! nothing outside its own folder, runs no program, signals no process, listens
-//! to this machine only, and sends the caller's token nowhere but to the address
+//! nothing outside its own folder, runs no program, signals no process, rotates no
+//! secret, listens to this machine only, and sends the caller's token nowhere but to the address
 //! that came with it.
 //! Must not know: how a source reads, how a delivery writes.
 
@@ -27,6 +27,7 @@ mod kubernetes;
 mod layers;
 mod mistakes;
 mod raw;
+mod rotation;
 mod select;
 mod snapshot;
 mod sources;
@@ -41,12 +42,14 @@ use std::time::Duration;
 use crate::access::audit::AuditConfig;
 use crate::broker::Debounce;
 use crate::delivery::config::DeliveryConfig;
+use crate::disk::stamp::Stamp;
 use crate::last_good::SnapshotConfig;
 use crate::model::key::SourceName;
 use crate::model::origin::Location;
 use crate::model::schema::toml_reader::nearest;
+use crate::rotation::config::RotationConfig;
 use crate::serve::config::{Listen, SocketConfig};
-use crate::source::file::{FileFault, FileText, Stamp, TEXT_LIMIT};
+use crate::source::file::{FileFault, FileText, TEXT_LIMIT};
 use crate::source::key_file::KeyPlace;
 use crate::source::kubernetes::Config as KubernetesConfig;
 use crate::source::structured::Notation;
@@ -137,6 +140,8 @@ pub struct Settings {
     pub ops: Option<Listen>,
     /// How long changes gather.
     pub debounce: Debounce,
+    /// Whether and how secrets are rotated, and who has to acknowledge that.
+    pub rotation: RotationConfig,
 }
 
 impl Settings {
@@ -186,6 +191,21 @@ pub struct SourceSettings {
     /// How long what it gave is held while nothing confirms it. (The process
     /// environment has the default: it confirms itself.)
     pub max_age: Duration,
+}
+
+impl SourceSettings {
+    /// Whether a source with the one does everything that one with the other would.
+    /// That rotations are on changes what `doctor` looks at, and nothing of a source
+    /// that runs: it need not log in again, nor give up what it was lent.
+    pub fn runs_as(&self, other: &Self) -> bool {
+        let mut other = other.clone();
+        if let (SourceKind::Vault { config, .. }, SourceKind::Vault { config: others, .. }) =
+            (&self.kind, &mut other.kind)
+        {
+            others.rotates = config.rotates;
+        }
+        *self == other
+    }
 }
 
 /// What a source is.
@@ -452,6 +472,7 @@ impl Opened {
             snapshot: self.snapshot(&merged, &raw)?,
             ops: self.ops(&merged, &raw)?,
             debounce: self.debounce(&merged, &raw)?,
+            rotation: self.rotation(&merged, &raw)?,
         };
         self.judge_places(&merged, &settings, name)?;
         Ok(settings)

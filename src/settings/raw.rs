@@ -30,6 +30,10 @@ pub(super) struct Raw {
     pub(super) debounce: RawDebounce,
     pub(super) audit: Option<RawAudit>,
     pub(super) snapshot: Option<RawSnapshot>,
+    #[serde(default)]
+    pub(super) rotation: RawRotation,
+    #[serde(default)]
+    pub(super) consumer: BTreeMap<String, RawConsumer>,
 }
 
 /// The fields that say where a key is; a table has one of them.
@@ -296,6 +300,27 @@ pub(super) struct RawOps {
 pub(super) struct RawDebounce {
     pub(super) min: Option<String>,
     pub(super) max: Option<String>,
+}
+
+/// `[rotation]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRotation {
+    pub(super) enabled: Option<bool>,
+    pub(super) leader: Option<String>,
+    #[serde(default)]
+    pub(super) windows: Vec<String>,
+    #[serde(default)]
+    pub(super) probe_hosts: Vec<String>,
+    pub(super) acknowledgements: Option<String>,
+}
+
+/// `[consumer.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConsumer {
+    pub(super) instances: Option<u32>,
+    pub(super) verifies: Option<String>,
 }
 
 /// A kind, by its name only: figment would take a number for its place in the

@@ -37,6 +37,7 @@ impl Opened {
                 ));
             }
         };
+        let rotates = raw.rotation.enabled == Some(true);
         let mut sources: Vec<SourceSettings> = Vec::with_capacity(order.len());
         for &name in &order {
             let Some(source) = raw.source.get(name) else {
@@ -57,7 +58,7 @@ impl Opened {
                     "keep the later one, which is the one that would win",
                 ));
             }
-            let kind = self.kind(merged, name, source, network)?;
+            let kind = self.kind(merged, name, source, rotates, network)?;
             let table = Table { opened: self, merged, at: &["source", name] };
             let max_age = table.duration(&["max_age"], source.max_age.as_deref(), MAX_AGE, Least::Some)?;
             if max_age < LOCAL_AGE && source.kind.is_local() {
@@ -87,6 +88,7 @@ impl Opened {
         merged: &Merged<'_>,
         name: &str,
         source: &RawSource,
+        rotates: bool,
         network: Network<'_>,
     ) -> Result<SourceKind, SettingsError> {
         let error = |field: &str, message: String, help: &str| {
@@ -108,7 +110,7 @@ impl Opened {
         Ok(match source.kind {
             SourceType::Env => SourceKind::Env,
             SourceType::Kubernetes => self.kubernetes(merged, name, source, network)?,
-            SourceType::Vault => self.vault(merged, name, source, network)?,
+            SourceType::Vault => self.vault(merged, name, source, rotates, network)?,
             SourceType::Dotenv => {
                 let folder = self.shown("", self.beneath(), || None)?;
                 SourceKind::Dotenv { path, folder, optional }

@@ -8,7 +8,6 @@ use super::raw::Raw;
 
 /// The fields, each of its type, and each where something has a use for it.
 pub(super) fn understand(merged: &Merged<'_>) -> Result<Raw, SettingsError> {
-    merged.refuse_later()?;
     let raw = merged.figment().extract::<Raw>().map_err(|error| explain(merged, &error))?;
     kinds::judge(merged, &raw)?;
     Ok(raw)

@@ -42,12 +42,13 @@ struct Reader<'a> {
 }
 
 impl Opened {
-    /// A Vault source.
+    /// A Vault source; `rotates` is whether rotations are on.
     pub(super) fn vault(
         &self,
         merged: &Merged<'_>,
         name: &str,
         raw: &RawSource,
+        rotates: bool,
         network: Network<'_>,
     ) -> Result<SourceKind, SettingsError> {
         let (ambient, confined) = match network {
@@ -74,7 +75,8 @@ impl Opened {
             _ => None,
         };
         let required = raw.required.unwrap_or(true);
-        let config = Config { address, namespace, auth, paths, poll, required, tls, timeout, deadline };
+        let config =
+            Config { address, namespace, auth, paths, poll, required, tls, timeout, deadline, rotates };
         Ok(SourceKind::Vault { config: Box::new(config), token })
     }
 }

@@ -27,6 +27,7 @@ use crate::model::finding::Code;
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place, Remark};
 use crate::model::origin::{Location, Origin, Revision};
+use crate::model::rotation::is_reserved;
 use crate::model::secret::SecretValue;
 
 /// The largest file that is taken for a value, in bytes: a Kubernetes Secret
@@ -95,6 +96,7 @@ impl DirectorySource {
             None => Arc::clone(&self.label),
         };
         Origin {
+            mark: None,
             source: self.name.clone(),
             location: Location::File { path, at: None },
             revision: revision.cloned(),
@@ -223,6 +225,7 @@ impl DirectorySource {
         let mut candidates = Vec::with_capacity(names.len());
         for name in names {
             match key_for(&name, known) {
+                Some(key) if is_reserved(key.as_str()) => {}
                 Some(key) => {
                     let rank = rank(&name, &key);
                     candidates.push((key, rank, name));

@@ -82,7 +82,13 @@ impl EnvSource {
                 Some(text) => offers.push(Offer {
                     key,
                     value: SecretValue::from(text).into(),
-                    origin: Origin { source: self.name.clone(), location, revision: None, modified: None },
+                    origin: Origin {
+                        mark: None,
+                        source: self.name.clone(),
+                        location,
+                        revision: None,
+                        modified: None,
+                    },
                     excerpt: None,
                 }),
                 None => faults.push(Fault {

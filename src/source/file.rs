@@ -21,6 +21,7 @@ use std::time::SystemTime;
 use nix::fcntl::OFlag;
 use nix::sys::stat::makedev;
 
+use crate::disk::stamp::Stamp;
 use crate::model::origin::{Location, Span};
 
 use super::{Fault, FaultKind};
@@ -45,28 +46,6 @@ pub struct FileText {
     pub modified: Option<SystemTime>,
     /// What the file was when it was opened.
     pub stamp: Stamp,
-}
-
-/// Which file it is, and in which state: another stamp is another content. Taken
-/// before the first byte is read, so that a write in between shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Device and inode.
-    pub file: (u64, u64),
-    /// Size in bytes.
-    pub size: u64,
-    /// When it was last written: seconds and nanoseconds.
-    pub written: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            file: (metadata.dev(), metadata.ino()),
-            size: metadata.size(),
-            written: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
 }
 
 impl fmt::Debug for FileText {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::notice::{FileWatch, Notices};
@@ -22,6 +23,8 @@ pub(super) struct Local {
     /// Whether the last read failed: what passes by itself tells nobody.
     failed: AtomicBool,
     watch: Option<FileWatch>,
+    /// We wrote: nobody need be told by the kernel.
+    woken: Notify,
 }
 
 impl Local {
@@ -58,13 +61,23 @@ impl Local {
 
     /// Waits for a change; for ever, where nobody wants to know.
     pub(super) async fn changed(&self) {
-        match &self.watch {
-            Some(watch) if self.failed.load(Ordering::Relaxed) => {
+        let Some(watch) = &self.watch else { return std::future::pending().await };
+        let noticed = async {
+            if self.failed.load(Ordering::Relaxed) {
                 let _soon_enough = timeout(AFTER_A_FAULT, watch.changed()).await;
+            } else {
+                watch.changed().await;
             }
-            Some(watch) => watch.changed().await,
-            None => std::future::pending().await,
+        };
+        tokio::select! {
+            () = noticed => {}
+            () = self.woken.notified() => {}
         }
+    }
+
+    /// Ends the present or the next wait for a change.
+    pub(super) fn wake(&self) {
+        self.woken.notify_one();
     }
 
     pub(super) fn vitals(&self) -> Vitals {
@@ -77,6 +90,18 @@ impl Local {
 mod tests {
     use super::*;
     use crate::model::key::SourceName;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_wrote_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::of_files(&Notices::new(), vec![folder.path().join("a.env")]);
+        let begun = Instant::now();
+        local.wake();
+        local.changed().await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        local.changed().await;
+        assert!(begun.elapsed() > AFTER_A_FAULT, "once");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_could_not_be_read_is_tried_again_soon() {

@@ -7,13 +7,16 @@ pub mod dotenv;
 pub mod env;
 pub mod fields;
 pub mod file;
+mod file_write;
 pub mod key_file;
 pub mod kubernetes;
 mod local;
+mod marks;
 pub mod notice;
 pub mod sealed;
 pub mod structured;
 pub mod vault;
+pub mod writable;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use tokio::time::Instant;
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::Layer;
 use crate::model::origin::Location;
+use writable::{WritableSource, WriteError};
 
 /// What a fetch is for.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +93,33 @@ pub trait Source: Send + Sync {
     /// How it is, without asking anybody.
     async fn vitals(&self) -> Vitals {
         Vitals::default()
+    }
+
+    /// Itself, where a rotation can write to it.
+    fn writable(&self) -> Option<&dyn WritableSource> {
+        None
+    }
+
+    /// Replaces what this variable was lent, now: the next fetch has something else,
+    /// and what was lent before lives on until [`Self::give_up_replaced`], or its end.
+    /// None where nothing of it is lent.
+    ///
+    /// # Errors
+    /// [`WriteError`] where the server gives nothing else.
+    async fn replace_lent(&self, key: &Key) -> Option<Result<(), WriteError>> {
+        let _nothing_lent = key;
+        None
+    }
+
+    /// Whether what was lent before it was replaced still lives.
+    async fn has_replaced(&self, key: &Key) -> bool {
+        let _nothing_lent = key;
+        false
+    }
+
+    /// Ends what was replaced, since nobody uses it any more.
+    async fn give_up_replaced(&self, key: &Key) {
+        let _nothing_lent = key;
     }
 
     /// Gives back what it holds elsewhere: leases, and the login if nothing

@@ -18,7 +18,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Event;
 use crate::model::finding::Code;
-use crate::status::{Health, Status};
+use crate::model::key::Key;
+use crate::status::{Health, RotationStatus, Status};
 
 /// What the text is, for a server's header.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,6 +27,11 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// From a millisecond, which is a local file's way, to a minute.
 const SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// That a rotation waits is none of its phases, and shown beside them.
+const WAITING: &str = "waiting";
+/// What a rotation may be in.
+const PHASES: [&str; 4] = ["steady", "staged", "activated", WAITING];
 
 macro_rules! labels {
     ($($name:ident { $($label:ident: $kind:ty),* })*) => { $(
@@ -45,6 +51,8 @@ labels! {
     OfKey { key: String }
     Writing { outcome: &'static str }
     OfPath { path: String }
+    Rotation { key: String, outcome: &'static str }
+    OfPhase { key: String, phase: &'static str }
     Build { version: &'static str, arch: &'static str }
 }
 
@@ -63,6 +71,7 @@ pub struct Metrics {
     cut_off: Family<Listener, Counter>,
     connections: Family<Listener, Gauge>,
     snapshots: Family<Writing, Counter>,
+    rotations: Family<Rotation, Counter>,
 }
 
 fn histogram() -> Histogram {
@@ -84,6 +93,7 @@ impl Metrics {
             cut_off: Family::default(),
             connections: Family::default(),
             snapshots: Family::default(),
+            rotations: Family::default(),
         };
         metrics.registered()
     }
@@ -141,6 +151,11 @@ impl Metrics {
             "Attempts to write the last-known-good snapshot, by outcome: written or failed",
             self.snapshots.clone(),
         );
+        registry.register(
+            "rotation",
+            "What became of rotations, by outcome: staged, activated, settled, unsettled, retired, supplied, undone, compromised, refused, failed or repaired",
+            self.rotations.clone(),
+        );
         let build = Build { version: env!("CARGO_PKG_VERSION"), arch: std::env::consts::ARCH };
         registry.register("build", "This program", Info::new(build));
         self
@@ -192,11 +207,22 @@ impl Metrics {
             Event::SnapshotFailed { .. } => {
                 self.snapshots.get_or_create(&Writing { outcome: "failed" }).inc();
             }
+            Event::Rotated { key, act, .. } => self.rotated(key, act),
+            Event::RotationFailed { key, .. } => self.rotated(key, "failed"),
+            Event::RotationRepaired { key, .. } => self.rotated(key, "repaired"),
+            Event::RotationRefused { key, .. } => self.rotated(key, "refused"),
             Event::Started { .. }
             | Event::Ready { .. }
             | Event::Listening { .. }
             | Event::Published { .. }
             | Event::SourceDown { .. }
+            | Event::RotationWaits { .. }
+            | Event::Leads { .. }
+            | Event::Follows { .. }
+            | Event::LeaderUnknown { .. }
+            | Event::AcknowledgementsTroubled { .. }
+            | Event::ClockDoubted { .. }
+            | Event::ClockBelieved
             | Event::SourceUp { .. }
             | Event::StandsIn { .. }
             | Event::SourceStale { .. }
@@ -221,6 +247,10 @@ impl Metrics {
             | Event::SocketLost { .. }
             | Event::Stopping { .. } => {}
         }
+    }
+
+    fn rotated(&self, key: &Key, outcome: &'static str) {
+        self.rotations.get_or_create(&Rotation { key: key.to_string(), outcome }).inc();
     }
 
     pub(super) fn connections(&self, what: &'static str, open: usize) {
@@ -268,6 +298,7 @@ fn present(status: &Status) -> Registry {
         }
     }
     let mut registry = Registry::with_prefix("dlconf");
+    rotations(&status.rotations, &mut registry);
     if let Some(audit) = &status.audit {
         let failing = i64::from(audit.failure.is_some());
         registry.register(
@@ -322,4 +353,38 @@ fn present(status: &Status) -> Registry {
         ages,
     );
     registry
+}
+
+/// How rotations are: nothing, where none is this daemon's.
+fn rotations(rotations: &[RotationStatus], registry: &mut Registry) {
+    let due = Family::<OfKey, Gauge>::default();
+    let phases = Family::<OfPhase, Gauge>::default();
+    let waiting = Family::<OfKey, Gauge>::default();
+    for rotation in rotations {
+        let key = || OfKey { key: rotation.key.clone() };
+        if let Some(seconds) = rotation.due_seconds {
+            due.get_or_create(&key()).set(seconds);
+        }
+        let waits = !rotation.waiting.is_empty();
+        waiting.get_or_create(&key()).set(i64::from(waits));
+        for phase in PHASES {
+            let is_it = if phase == WAITING { waits } else { phase == rotation.phase };
+            phases.get_or_create(&OfPhase { key: rotation.key.clone(), phase }).set(i64::from(is_it));
+        }
+    }
+    if rotations.is_empty() {
+        return;
+    }
+    registry.register_with_unit(
+        "rotation_due",
+        "Until the next rotation is due; negative where it is overdue",
+        Unit::Seconds,
+        due,
+    );
+    registry.register(
+        "rotation_phase",
+        "1 for the phase that a rotation is in, and for waiting while it waits for consumers",
+        phases,
+    );
+    registry.register("rotation_waiting", "1 while a rotation waits for consumers", waiting);
 }

@@ -137,6 +137,30 @@ pub enum Event {
     SocketLost { what: &'static str, at: String, bound_again: bool },
     /// No connection can be accepted for the moment: `too many open files`.
     CannotAccept { what: &'static str, reason: &'static str },
+    /// A step of a rotation was written; `act`: `staged`, `activated`, `retired`.
+    Rotated { key: Key, act: &'static str, place: String, number: u64 },
+    /// A rotation cannot begin or go on; told once for each reason.
+    RotationFailed { key: Key, words: Words },
+    /// A rotation waits, and for whom, a clause each; told once for each list.
+    RotationWaits { key: Key, waiting: Vec<String> },
+    /// Somebody else's write lost what a rotation needs, and it is there again: a
+    /// sentence each.
+    RotationRepaired { key: Key, place: String, what: Vec<String> },
+    /// Somebody wanted a rotation that is not done; `code`: why, for programs.
+    RotationRefused { key: Key, code: String, words: Words },
+    /// This daemon rotates: it holds the Lease.
+    Leads { lease: String },
+    /// Another daemon does, by its name where that is known.
+    Follows { lease: String, holder: Option<String> },
+    /// Nobody can tell who does, so this daemon does not: why, as a clause.
+    LeaderUnknown { lease: String, why: String },
+    /// What programs run is not told to other daemons, or what stands there cannot be
+    /// understood; told once for each reason.
+    AcknowledgementsTroubled { words: Words },
+    /// This machine's clock leapt by so many seconds, and is not believed.
+    ClockDoubted { seconds: i64 },
+    /// It is believed again.
+    ClockBelieved,
     /// A request was answered.
     Answered { route: &'static str, status: u16, took: Duration },
     /// It ends, and why; `failed`: nobody told it to.

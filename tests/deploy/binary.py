@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 import pods
+import rotator
 import together
 from rendered import ROOT
 
@@ -23,6 +24,8 @@ SECRETS = {
     "datalens-portal": ["PORTAL_JWT_SECRET"],
     "datalens-migrate": ["DB_PASSWORD", "DB_USER=owner"],
 }
+# The ways to deploy whose values are judged, too.
+WHOLE = ("production", "migrate", "rotator")
 
 
 class Binary:
@@ -52,7 +55,7 @@ def each(rendered):
 
 def variables(spec):
     """Those of dlconf's container that are its settings."""
-    own = {v["name"]: v["value"] for v in pods.sidecar(spec).get("env", [])}
+    own = {v["name"]: v["value"] for v in pods.dlconf(spec).get("env", [])}
     return {k: v for k, v in own.items() if k == "DLCONF_ENV" or "__" in k}
 
 
@@ -61,11 +64,11 @@ def wrong(binary, rendered):
         # Most stacks differ elsewhere.
         rights = sorted(together.rights_of(rendered, spec["serviceAccountName"]), key=str)
         same = repr((settings, policy, variables(spec), rights))
-        if rendered.name not in ("production", "migrate") and same in binary.judged:
+        if rendered.name not in WHOLE and same in binary.judged:
             continue
         binary.judged.add(same)
         checks = [settings_are_accepted, policy_permits, role_is_that_of_rbac]
-        if rendered.name in ("production", "migrate"):
+        if rendered.name in WHOLE:
             checks.append(configuration_is_valid)
         # The chart's example with a schema of somebody's own does not have that schema here.
         if "schema" in settings:
@@ -93,14 +96,19 @@ def settings_are_accepted(binary, rendered, name, spec, settings, folder):
 
 
 def policy_permits(binary, rendered, name, spec, settings, folder):
+    own = pods.dlconf(spec)["securityContext"]["runAsUser"]
     test = lambda uid, *more: binary.run(
         folder, "--config", folder / "dlconf.toml", "access", "test", "--policy", folder / "access.toml",
-        "--daemon-uid", pods.sidecar(spec)["securityContext"]["runAsUser"],
+        "--daemon-uid", own,
         "--uid", uid, "--gid", uid, *more, **variables(spec),
     )
     service = settings.get("service")
     needs = ["--var", f"service:{service}" if service else "*", "--action", "read"]
-    for container in spec["containers"]:
+    if pods.alone(spec):
+        for action in sorted(rotator.TURNS):
+            if test(own, "--var", "*", "--action", action).returncode != 0:
+                yield f"whoever executes in the pod may not {action}"
+    for container in [] if pods.alone(spec) else spec["containers"]:
         uid = container["securityContext"]["runAsUser"]
         done = test(uid, *needs)
         if done.returncode != 0:
@@ -117,7 +125,7 @@ def policy_permits(binary, rendered, name, spec, settings, folder):
         for action in ("status", "forget", "rotate"):
             if test(uid, "--var", "APP_ENV", "--action", action).returncode != 4:
                 yield f"the policy permits {container['name']} to {action}"
-    for uid in (pods.sidecar(spec)["securityContext"]["runAsUser"], 10099):
+    for uid in (own, 10099):
         if test(uid, "--var", "APP_ENV", "--action", "read").returncode != 4:
             yield f"the policy gives user {uid} values"
 
@@ -126,6 +134,10 @@ def role_is_that_of_rbac(binary, rendered, name, spec, settings, folder):
     if not together.sources(settings, "kubernetes"):
         return
     locks = [a for c in spec["containers"] for a in c["args"] if a.startswith("--restart-lock=")]
+    if rotator.rotates(settings):
+        locks += ["--rotate", f"--leader={settings['rotation']['leader']}"]
+    if rotator.leases_of(spec, settings).startswith("leases/"):
+        locks.append("--acknowledge")
     done = binary.run(folder, "--config", folder / "dlconf.toml", "rbac", *locks, **variables(spec))
     if done.returncode != 0:
         yield f"`dlconf rbac` prints nothing: {said(done)}"
@@ -154,6 +166,7 @@ def configuration_is_valid(binary, rendered, name, spec, settings, folder):
         for secret in source.get("secrets", []):
             lines += [k if "=" in k else f"{k}={secrets.token_urlsafe(48)}" for k in SECRETS[secret]]
     environment = variables(spec).get("DLCONF_ENV") or settings["environment"]
+    service = ["--service", settings["service"]] if "service" in settings else []
     values = folder / "values.env"
     (folder / "values.toml").write_text("")
 
@@ -161,7 +174,7 @@ def configuration_is_valid(binary, rendered, name, spec, settings, folder):
         values.write_text("\n".join(lines) + "\n")
         os.chmod(values, 0o600)
         return binary.run(
-            folder, "--config", folder / "values.toml", "--env", environment, "--service", settings["service"],
+            folder, "--config", folder / "values.toml", "--env", environment, *service,
             "--env-file", values, "check", "--fail-on", "warning",
         )
 
@@ -174,7 +187,8 @@ def configuration_is_valid(binary, rendered, name, spec, settings, folder):
 
 
 def production_config_map(name):
-    """The migrations use that of the overlay, which lies beside them in the cluster."""
+    """The migrations and the rotator use those of the overlay, which lies beside them in the
+    cluster."""
     text = (ROOT / "deploy/kubernetes/overlays/production" / f"{name}.env").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)

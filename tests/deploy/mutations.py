@@ -170,11 +170,98 @@ MUTATIONS = [
 ]
 
 
-def unseen(whole, wrong):
+def turner(r):
+    return r.one("Deployment", "dlconf-rotator")["spec"]["template"]["spec"]
+
+
+def of_map(r, start, file, old, new):
+    for o in r.of("ConfigMap"):
+        if o["metadata"]["name"].startswith(start):
+            assert old in o["data"][file], f"{start} has no {old}"
+            o["data"][file] = o["data"][file].replace(old, new)
+
+
+def turns(r, old, new):
+    of_map(r, "dlconf-settings-rotator", "dlconf.toml", old, new)
+
+
+def unset(r, name):
+    dlconf(r)["env"].remove(next(v for v in dlconf(r)["env"] if v["name"] == name))
+
+
+def rights(r, at):
+    return r.one("Role", "dlconf-rotator")["rules"][at]
+
+
+# The same, of the rotator and of those who acknowledge to it.
+OF_ROTATOR = [
+    (lambda r: rights(r, 0)["verbs"].append("update"), "more than read named"),
+    (lambda r: rights(r, 0).pop("resourceNames"), "more than read named"),
+    (lambda r: rights(r, 1)["verbs"].append("patch"), "more than read named"),
+    (lambda r: rights(r, 0)["verbs"].remove("patch"), "nothing permits patch secrets datalens-api"),
+    (lambda r: rights(r, 0)["resourceNames"].append("another"), "nothing needs patch secrets another"),
+    (lambda r: rights(r, 4)["verbs"].append("watch"), "more with Leases"),
+    (lambda r: rights(r, 4)["verbs"].remove("list"), "nothing permits list leases None"),
+    (lambda r: rights(r, 2)["verbs"].append("delete"), "more with Leases"),
+    (lambda r: turns(r, "lease/dlconf-rotator", "lease/other"), "nothing permits get leases other"),
+    (lambda r: turns(r, 'leader = "lease/dlconf-rotator"', ""), "would not know of each other"),
+    (lambda r: turns(r, 'acknowledgements = "leases/dlconf"', ""), "nobody tells the rotator"),
+    (lambda r: turns(r, "enabled = true", "enabled = false"), "may more than read named"),
+    (lambda r: turns(r, "10:00-16:00 +05:30", "10-16 IST"), "is none"),
+    (lambda r: turns(r, "[source.cluster]", 'service = "cc"\n[source.cluster]'), "for one service only"),
+    (
+        lambda r: of_map(r, "dlconf-settings-rotator", "access.toml", '["status"', '["read", "status"'),
+        "more than to turn keys",
+    ),
+    (
+        lambda r: of_map(r, "dlconf-settings-rotator", "access.toml", "10100", "10001"),
+        "more than to turn keys",
+    ),
+    (lambda r: turner(r)["containers"].append({**turner(r)["containers"][0], "name": "x"}), "no dlconf beside it"),
+    (lambda r: turner(r)["containers"][0].pop("livenessProbe"), "its own loop"),
+    (lambda r: turner(r)["containers"][0]["securityContext"].pop("capabilities"), "capabilities are not dropped"),
+]
+OF_READERS = [
+    (
+        lambda r: settings(r, 'service = "cc"', 'service = "cc"\nrotation.enabled = true'),
+        "beside a program may write secrets",
+    ),
+    (lambda r: unset(r, "DLCONF_ROTATION__ACKNOWLEDGEMENTS"), "nothing needs get leases None"),
+    (lambda r: role(r)["rules"][0]["verbs"].append("patch"), "more than read named"),
+    (lambda r: r.one("Role", "dlconf-acknowledge")["rules"][0]["verbs"].append("list"), "more with Leases"),
+    (lambda r: r.one("Role", "dlconf-acknowledge")["rules"][0]["verbs"].remove("update"), "nothing permits update leases None"),
+    (lambda r: policy(r, '"acknowledge"', '"acknowledge", "rotate"'), "rotate where nothing rotates"),
+]
+
+
+def unseen(whole, wrong, mutations=None):
     """The mutations of a stack with all components that the rules do not see."""
-    for number, (mutate, words) in enumerate(MUTATIONS, 1):
+    for number, (mutate, words) in enumerate(mutations or MUTATIONS, 1):
         broken = copy.deepcopy(whole)
         mutate(broken)
         said = wrong(broken)
         if not any(words in problem for problem in said):
             yield f"mutation {number} ({words}) is not seen: {said or 'nothing is said'}"
+
+
+# What a rotator's settings say of the programs that is not so.
+ASTRAY = [
+    (lambda rotators, _: turns(rotators, "[consumer.portal]", "[consumer.agent]"), "nobody expects portal"),
+    (lambda rotators, _: turns(rotators, "instances = 3", "instances = 2"), "has 3 replicas, and 2"),
+    (lambda rotators, _: turns(rotators, '"single"', '"ring"'), "verifies with one key"),
+    (lambda rotators, _: turns(rotators, '"datalens-cc-admin", ', ""), "reads secrets that the rotator does not"),
+    (lambda rotators, _: turns(rotators, "leases/dlconf", "leases/other"), "does not listen"),
+    (lambda rotators, _: turns(rotators, '"smtp.example.com", ', ""), "may be tried on SMTP_HOST"),
+]
+
+
+def astray(rotators, readers, wrong):
+    for number, (mutate, words) in enumerate(ASTRAY, 1):
+        broken = copy.deepcopy(rotators), copy.deepcopy(readers)
+        mutate(*broken)
+        said = wrong(*broken)
+        if not any(words in problem for problem in said):
+            yield f"mutation {number} of what is rotated ({words}) is not seen: {said or 'nothing is said'}"
+
+
+COUNT = sum(map(len, (MUTATIONS, OF_ROTATOR, OF_READERS, ASTRAY)))

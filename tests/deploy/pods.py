@@ -26,6 +26,16 @@ def sidecar(spec):
     return next((c for c in spec.get("initContainers", []) if c["name"] == SIDECAR), None)
 
 
+def alone(spec):
+    """dlconf in a pod of its own, which serves nobody: the rotator."""
+    only = spec["containers"][0] if len(containers(spec)) == 1 else {}
+    return only if only.get("name") == SIDECAR else None
+
+
+def dlconf(spec):
+    return sidecar(spec) or alone(spec)
+
+
 def starts_by_dlconf(container):
     """The containers in which dlconf starts the program."""
     return (container.get("args") or [""])[0] == "run"
@@ -52,7 +62,7 @@ def of_pods(rendered):
     for name, template in templates(rendered):
         spec = template["spec"]
         yield from (f"{name}: {wrong}" for wrong in of_pod(spec))
-        yield from (f"{name}: {wrong}" for wrong in of_sidecar(spec))
+        yield from (f"{name}: {wrong}" for wrong in of_dlconf(spec))
         yield from (f"{name}: {wrong}" for wrong in of_tokens(spec))
         for container in containers(spec):
             yield from (f"{name}/{container['name']}: {wrong}" for wrong in of_container(container))
@@ -129,13 +139,23 @@ def of_container(container):
         yield "it takes values past dlconf (envFrom, secretKeyRef): unjudged, and never anew"
 
 
-def of_sidecar(spec):
-    dlconf = sidecar(spec)
-    if dlconf is None:
+def of_dlconf(spec):
+    own = dlconf(spec)
+    if own is None:
         yield "there is no dlconf beside it"
         return
-    if dlconf.get("restartPolicy") != "Always":
+    if not alone(spec) and own.get("restartPolicy") != "Always":
         yield "dlconf is no native sidecar (restartPolicy: Always)"
+    yield from of_daemon(spec, own)
+    if not alone(spec):
+        yield from of_programs(spec, own)
+    for volume in spec.get("volumes", []):
+        live = [m for m in mounts(own, volume["name"]) if m["mountPath"].startswith("/run/")]
+        if "emptyDir" in volume and live and volume["emptyDir"].get("medium") != "Memory":
+            yield f"volume {volume['name']} is dlconf's under /run and not in memory"
+
+
+def of_daemon(spec, dlconf):
     if dlconf.get("command") != ["/dlconf"] or dlconf.get("args", [])[-1:] != ["daemon"]:
         yield "dlconf does not run as a daemon"
     if dlconf.get("startupProbe", {}).get("exec", {}).get("command") != ["/dlconf", "health", "--ready"]:
@@ -144,10 +164,14 @@ def of_sidecar(spec):
         yield "dlconf's liveness is not about its own loop"
     if "readinessProbe" in dlconf:
         yield "dlconf has a readiness probe: a source that is away would take the program out of service"
-    user = dlconf.get("securityContext", {}).get("runAsUser")
     group = dlconf.get("securityContext", {}).get("runAsGroup")
     if group is None or spec.get("securityContext", {}).get("fsGroup") != group:
         yield "dlconf's group is not the pod's fsGroup: the program could not connect"
+
+
+def of_programs(spec, dlconf):
+    """The containers that it serves."""
+    user = dlconf.get("securityContext", {}).get("runAsUser")
     installed = [c for c in spec["initContainers"] if (c.get("args") or [""])[0] == "install"]
     for container in spec["containers"]:
         if container.get("securityContext", {}).get("runAsUser") == user:
@@ -164,14 +188,10 @@ def of_sidecar(spec):
             shared = mounts(dlconf, mount["name"]) or any(mounts(c, mount["name"]) for c in installed)
             if shared and mount.get("readOnly") is not True:
                 yield f"{container['name']} may write to {mount['mountPath']}, which is dlconf's"
-    for volume in spec.get("volumes", []):
-        live = [m for m in mounts(dlconf, volume["name"]) if m["mountPath"].startswith("/run/")]
-        if "emptyDir" in volume and live and volume["emptyDir"].get("medium") != "Memory":
-            yield f"volume {volume['name']} is dlconf's under /run and not in memory"
 
 
 def of_tokens(spec):
-    dlconf = sidecar(spec) or {}
+    own = dlconf(spec) or {}
     for volume, token in tokens(spec):
         if token.get("expirationSeconds", 3600) > 3600:
             yield f"the token in {volume} lives for more than an hour"
@@ -185,10 +205,10 @@ def of_tokens(spec):
                 yield f"{container['name']} mounts {volume} where a token of another audience is looked for"
             locks = any(a.startswith("--restart-lock=") for a in container.get("args") or [])
             # One volume for two containers would be one token for two purposes.
-            if container is not dlconf and ("audience" in token or not locks or mounts(dlconf, volume)):
+            if container is not own and ("audience" in token or not locks or mounts(own, volume)):
                 yield f"{container['name']} has the token in {volume}, which is not for it"
     for volume in spec.get("volumes", []):
         if "secret" in volume:
             for container in containers(spec):
-                if mounts(container, volume["name"]) and container is not dlconf:
+                if mounts(container, volume["name"]) and container is not own:
                     yield f"{container['name']} mounts Secret {volume['secret']['secretName']}"

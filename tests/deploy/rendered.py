@@ -18,13 +18,17 @@ CHART = ROOT / "deploy" / "helm" / "dlconf"
 STACKS = [
     ("development", "overlays/development", []),
     ("production", "overlays/production", []),
-    ("production, metrics", "overlays/production", ["pod-monitor"]),
+    ("production, metrics", "overlays/production", ["pod-monitor", "rotation-alerts"]),
+    ("production, rotation", "overlays/production", ["acknowledge"]),
+    ("production, Vault and rotation", "overlays/production", ["vault", "acknowledge"]),
     ("production, Vault", "overlays/production", ["vault"]),
     ("production, Vault and metrics", "overlays/production", ["vault", "pod-monitor"]),
     ("production, .env", "overlays/production", ["env-file"]),
-    ("production, all components", "overlays/production", ["pod-monitor", "vault", "env-file"]),
+    ("production, all components", "overlays/production", ["pod-monitor", "vault", "env-file", "acknowledge", "rotation-alerts"]),
     ("development, .env", "overlays/development", ["env-file"]),
     ("migrate", "jobs/migrate", []),
+    ("rotator", "rotator", []),
+    ("rotator, Vault", "rotator", ["rotator-vault"]),
 ]
 
 
@@ -87,6 +91,7 @@ def unknown_folders():
     production = yaml.safe_load((KUSTOMIZE / "overlays/production/kustomization.yaml").read_text())
     used |= {os.path.normpath(f"overlays/production/{c}") for c in production["components"]}
     there = [p for kind in ("overlays", "jobs", "components") for p in (KUSTOMIZE / kind).iterdir()]
+    there += [p for p in KUSTOMIZE.iterdir() if p.name not in ("base", "overlays", "jobs", "components")]
     return sorted({str(p.relative_to(KUSTOMIZE)) for p in there} - used)
 
 

@@ -10,7 +10,7 @@ with warnings.catch_warnings():
 # The oldest that has native sidecars in its schemas here, and the newest.
 VERSIONS = ["1.33", "1.37"]
 # Kinds of others, whose schemas Kubernetes does not have: named, never passed over by chance.
-FOREIGN = {("monitoring.coreos.com/v1", "PodMonitor")}
+FOREIGN = {("monitoring.coreos.com/v1", "PodMonitor"), ("monitoring.coreos.com/v1", "PrometheusRule")}
 
 
 def wrong(rendered):

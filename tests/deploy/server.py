@@ -86,6 +86,8 @@ def aged(objects):
         if o["kind"] in ("Deployment", "Job"):
             spec = o["spec"]["template"]["spec"]
             dlconf = pods.sidecar(spec)
+            if dlconf is None:
+                continue
             spec["initContainers"].remove(dlconf)
             dlconf.pop("restartPolicy")
             spec["containers"].append(dlconf)
@@ -156,6 +158,8 @@ def entitled(server, namespace, account, rights):
         ("patch", "secrets", secret), ("delete", "secrets", secret), ("get", "leases", "another"),
         ("update", "leases", "another"), ("create", "pods", None), ("get", "pods", None),
     }
+    # A right without a name is one to every name.
+    others -= {right for right in others if (*right[:2], None) in rights}
     asked = sorted(rights | others, key=str)
     done = server.run("create", "-o", "yaml", "-f", "-", objects=[review(namespace, account, r) for r in asked])
     for right, answer in zip(asked, load(done.stdout), strict=True):

@@ -5,6 +5,7 @@ dlconf itself (`binary.py`) to say whether they are settings."""
 import tomllib
 
 import pods
+import rotator
 
 # The cluster makes it in every namespace.
 OF_THE_CLUSTER = {("ConfigMap", "kube-root-ca.crt")}
@@ -23,6 +24,8 @@ YOU_BRING = {
 # the production overlay.
 BROUGHT_FOR = {
     "migrate": {("ConfigMap", "datalens-api")},
+    "rotator": {("ConfigMap", "datalens-api"), ("ConfigMap", "datalens-cc")},
+    "rotator, Vault": {("ConfigMap", "datalens-api"), ("ConfigMap", "datalens-cc")},
     "chart, cc": {("ConfigMap", "datalens-api"), ("ConfigMap", "datalens-cc")},
     "chart, vault": {("ConfigMap", "datalens-api"), ("ConfigMap", "datalens-cc")},
     "chart, small": {("ConfigMap", "shop"), ("ConfigMap", "shop-schema")},
@@ -37,7 +40,7 @@ def selects(selector, labels):
 
 def files(rendered, spec):
     """What is mounted in /etc/dlconf, by file name: from the ConfigMaps that are rendered."""
-    volume = pods.mounts_at(pods.sidecar(spec), "/etc/dlconf")
+    volume = pods.mounts_at(pods.dlconf(spec), "/etc/dlconf")
     found = {}
     for v in spec["volumes"]:
         if v["name"] != volume:
@@ -52,7 +55,7 @@ def files(rendered, spec):
 def deployed(rendered):
     """Each pod that has a dlconf: its name, its spec, its settings, its policy."""
     for name, template in pods.templates(rendered):
-        if pods.sidecar(template["spec"]):
+        if pods.dlconf(template["spec"]):
             held = files(rendered, template["spec"])
             settings = tomllib.loads(held.get("dlconf.toml", ""))
             policy = tomllib.loads(held.get("access.toml", ""))
@@ -66,19 +69,23 @@ def sources(settings, kind):
 def of_rights(rendered):
     for o in rendered.of("ClusterRole", "ClusterRoleBinding", "Secret"):
         yield f"there is a {o['kind']}, {o['metadata']['name']}"
+    rotators, acknowledging = set(), set()
+    for _, template, settings, _ in deployed(rendered):
+        account = template["spec"].get("serviceAccountName")
+        if rotator.rotates(settings):
+            rotators.add(account)
+        if rotator.leases_of(template["spec"], settings).startswith("leases/"):
+            acknowledging.add(account)
     for role in rendered.of("Role"):
         name = role["metadata"]["name"]
+        held = {
+            s["name"] for b in rendered.of("RoleBinding") if b["roleRef"]["name"] == name for s in b["subjects"]
+        }
         for rule in role["rules"]:
-            verbs, resources = set(rule["verbs"]), set(rule["resources"])
-            named = bool(rule.get("resourceNames"))
-            if "*" in verbs | resources | set(rule["apiGroups"]):
-                yield f"Role {name} has a *"
-            elif resources & {"secrets", "configmaps"} and not (named and verbs <= READ):
-                yield f"Role {name} may more than read named Secrets and ConfigMaps"
-            elif resources == {"leases"} and not (named and verbs <= {"get", "update"} or verbs == {"create"}):
-                yield f"Role {name} may more with Leases than the restart lock needs"
-            elif not resources <= {"secrets", "configmaps", "leases"}:
-                yield f"Role {name} is about {', '.join(sorted(resources))}"
+            # Bound to nobody it would be somebody's soon.
+            words = rotator.excess(rule, bool(held) and held <= rotators, bool(held) and held <= acknowledging)
+            if words:
+                yield f"Role {name} {words}"
     accounts = {o["metadata"]["name"] for o in rendered.of("ServiceAccount")}
     for o in rendered.of("ServiceAccount"):
         if o.get("automountServiceAccountToken") is not False:
@@ -139,12 +146,14 @@ def of_agreement(rendered):
 
 
 def agreement(rendered, spec, settings, policy):
-    dlconf = pods.sidecar(spec)
+    dlconf = pods.dlconf(spec)
+    yield from rotator.of_settings(spec, settings)
+    yield from rotator.of_policy(spec, settings, policy)
     wanted = set()
     for source in sources(settings, "kubernetes"):
         wanted |= {(v, "secrets", n) for v in READ for n in source.get("secrets", [])}
         wanted |= {(v, "configmaps", n) for v in READ for n in source.get("config_maps", [])}
-    lease = None
+    wanted |= rotator.needs(spec, settings, {n for s in sources(settings, "kubernetes") for n in s.get("secrets", [])})
     for container in spec["containers"]:
         for argument in container.get("args", []):
             if argument.startswith("--restart-lock=lease/"):
@@ -185,9 +194,7 @@ def agreement(rendered, spec, settings, policy):
         yield "the snapshot lies nowhere"
 
     allowed = {rule.get("uid") for rule in policy.get("allow", [])}
-    if dlconf["securityContext"].get("runAsUser") in allowed:
-        yield "the policy names dlconf's own user"
-    for container in spec["containers"]:
+    for container in [] if pods.alone(spec) else spec["containers"]:
         if container["securityContext"].get("runAsUser") not in allowed:
             yield f"the policy does not name the user of {container['name']}"
         options = dict(a[2:].split("=", 1) for a in container["args"] if a.startswith("--") and "=" in a)
@@ -233,7 +240,8 @@ def of_network(rendered):
         name = deployment["metadata"]["name"]
         budgets = rendered.of("PodDisruptionBudget")
         budgets = [b for b in budgets if selects(b["spec"]["selector"]["matchLabels"], labels[name])]
-        if len(budgets) != 1:
+        # Nobody waits for a rotator that moves.
+        if len(budgets) != (0 if pods.alone(deployment["spec"]["template"]["spec"]) else 1):
             yield f"{name} has {len(budgets)} PodDisruptionBudgets"
         hit = [n for n, l in labels.items() if selects(deployment["spec"]["selector"]["matchLabels"], l)]
         if hit != [name]:

@@ -55,6 +55,12 @@ impl Bao {
         bao
     }
 
+    /// The same once more, for another thread.
+    pub(crate) fn again(&self) -> Self {
+        let (ca, token, namespace) = (self.ca.clone(), self.token.clone(), self.namespace.clone());
+        Self { address: self.address, ca, token, namespace }
+    }
+
     /// `http://127.0.0.1:PORT`, or with https.
     pub(crate) fn address(&self) -> String {
         format!("{}://{}", if self.ca.is_some() { "https" } else { "http" }, self.address)

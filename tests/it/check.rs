@@ -210,6 +210,19 @@ fn malformed_schemas_have_a_place_and_a_fix() {
             &["cannot make the next key", "needs `generate`"],
         ),
         (
+            "schema_version = 1\nenvironments = { variable = \"E\", names = [\"p\"] }\n[var.LIFE]\ntype = \"duration\"\n[var.K]\ntype = \"hmac-key\"\ngenerate = \"hex:32\"\nrotation = { strategy = \"overlap\", overlap = \"8d\", tokens = [\"LIFF\", \"K\", \"LIFE\"] }\n",
+            &[
+                "LIFF cannot say how long lives what K signs",
+                "did you mean `LIFE`?",
+                "K cannot say",
+                "it is no duration",
+            ],
+        ),
+        (
+            "schema_version = 1\nenvironments = { variable = \"E\", names = [\"p\"] }\n[var.LIFE]\ntype = \"duration\"\n[var.K]\ntype = \"hmac-key\"\ngenerate = \"hex:32\"\nrotation = { strategy = \"ring\", tokens = [\"LIFE\"] }\n",
+            &["only a key that is retired must outlive what it signed", "remove `tokens`"],
+        ),
+        (
             "schema_version = 1\nenvironments = { variable = \"E\", names = [\"p\"] }\n[var.K]\ntype = \"hmac-key\"\ndefault = \"x\"\n",
             &["K is secret: a default in a committed file"],
         ),

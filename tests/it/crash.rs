@@ -107,6 +107,11 @@ fn a_file_of_a_snapshots_size_survives_a_kill_at_every_call() {
     killed_everywhere(Kind::Snapshot);
 }
 
+#[test]
+fn a_file_that_is_written_back_survives_a_kill_at_every_call() {
+    killed_everywhere(Kind::WrittenBack);
+}
+
 /// What a full or broken disk can answer to.
 const FAILING: [i64; 16] = [
     libc::SYS_write,

@@ -251,7 +251,12 @@ impl Daemon {
         Self::of(folder, &mut Self::command(folder))
     }
 
-    fn of(folder: &Folder, command: &mut Command) -> Self {
+    /// One that is started by this command.
+    pub(crate) fn started(folder: &Folder, command: &mut Command) -> Self {
+        Self::of(folder, command)
+    }
+
+    pub(crate) fn of(folder: &Folder, command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = Arc::<Mutex<Vec<String>>>::default();
         let stderr = child.stderr.take().unwrap();

@@ -3,6 +3,7 @@
 
 mod last_good;
 mod lent;
+mod rotated;
 mod running;
 
 use std::time::{Duration, Instant};

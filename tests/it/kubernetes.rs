@@ -2,8 +2,9 @@
 //! names one, on a real one too.
 
 mod behaviours;
+mod board;
 mod client;
-mod cluster;
+pub(crate) mod cluster;
 mod doctor;
 mod failures;
 mod fake;
@@ -12,6 +13,7 @@ mod memory;
 mod recordings;
 mod restart_lock;
 mod rights;
+mod rotate;
 mod shop;
 mod slow;
 mod wire;

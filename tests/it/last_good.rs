@@ -57,7 +57,7 @@ fn about() -> About {
 fn kept(value: &str, confirmed: SystemTime) -> Vec<Kept> {
     let source = SourceName::new("vault");
     let location = Location::Named("vault:x".into());
-    let origin = Origin { source: source.clone(), location, revision: None, modified: None };
+    let origin = Origin { mark: None, source: source.clone(), location, revision: None, modified: None };
     let key = Key::new("TOKEN").unwrap();
     let offer = Offer { key, value: SecretValue::from(value).into(), origin, excerpt: None };
     let layer =

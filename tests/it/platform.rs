@@ -8,19 +8,15 @@ use std::path::Path;
 
 /// What needs Unix of that which `check`, `render`, `run` and `dev` use: files, and
 /// folders with all that is in them.
-const NEEDED: [&str; 17] = [
+const NEEDED: [&str; 13] = [
     "access/audit/",
     "access/caller.rs",
     "access/policy/accounts.rs",
     "cli/ask.rs",
     "cli/ask/",
     "delivery/directory.rs",
-    "delivery/file.rs",
-    "delivery/folder.rs",
-    "delivery/leftovers.rs",
     "delivery/private.rs",
-    "delivery/rights.rs",
-    "delivery/write_error.rs",
+    "disk/",
     "process/",
     "source/file.rs",
     "source/key_file.rs",

@@ -90,6 +90,21 @@ fn rotation_may_patch_secrets_and_no_config_maps() {
 }
 
 #[test]
+fn acknowledgements_are_leases_that_have_no_names_yet() {
+    let said = run(CLUSTER, &["--acknowledge"]).exits(0);
+    let said = said.says("# Made by `dlconf rbac --acknowledge` from s.toml,\n");
+    let rule = "  # Acknowledgements: which instances there will be is not known before, nor their Leases' names.\n  \
+                - apiGroups: [\"coordination.k8s.io\"]\n    resources: [\"leases\"]\n    verbs: ";
+    said.says(&format!("{rule}[\"get\", \"create\", \"update\"]\n"));
+    let heard = run(CLUSTER, &["--acknowledge", "--rotate"]).exits(0);
+    heard.says(&format!("{rule}[\"get\", \"list\", \"create\", \"update\", \"delete\"]\n"));
+    // It needs no source.
+    let alone =
+        run("environment = \"production\"\n[source.env]\ntype = \"env\"\n", &["--acknowledge"]).exits(0);
+    alone.says(rule).never_says("secrets");
+}
+
+#[test]
 fn a_restart_lock_is_a_role_of_its_own() {
     let options = ["--service-account", "web", "--restart-lock", "lease/b", "--restart-lock", "lease/a"];
     let ran = run(CLUSTER, &options).exits(0);

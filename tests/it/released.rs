@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use dlconf::access::{Gate, Policy, Released, Rules, Selection};
-use dlconf::delivery::config::{DeliveryConfig, DeliveryKind, FileAccess};
+use dlconf::delivery::config::{DeliveryConfig, DeliveryKind};
 use dlconf::delivery::encode::Format;
+use dlconf::disk::rights::FileAccess;
 use dlconf::model::key::{Key, SourceName};
 use dlconf::model::layer::{Layer, Offer};
 use dlconf::model::origin::{Location, Origin};
@@ -45,6 +46,7 @@ pub(crate) fn snapshot(values: &[(&str, &str)], before: Option<&Snapshot>) -> Sn
         key: Key::new(key).unwrap(),
         value: SecretValue::from(*value).into(),
         origin: Origin {
+            mark: None,
             source: source.clone(),
             location: Location::Named("test".into()),
             revision: None,

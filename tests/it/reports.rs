@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests, the functions they share included")]
 
 mod explanations;
-mod machines;
+pub(crate) mod machines;
 mod mistakes;
 mod text;
 
@@ -52,6 +52,7 @@ impl Case {
             read: &self.read,
             findings: &self.findings,
             unjudged: &self.unjudged,
+            probes: None,
             judged: &self.judged,
             fine: self.fine,
             ok: self.unjudged.is_empty() && self.findings.iter().all(|f| f.severity == Severity::Warning),
@@ -79,12 +80,12 @@ fn key(name: &str) -> Key {
 
 fn at(path: &str, line: u32, column: u32) -> Origin {
     let location = Location::File { path: path.into(), at: Some(Span { line, column }) };
-    Origin { source: SourceName::new("local"), location, revision: None, modified: None }
+    Origin { mark: None, source: SourceName::new("local"), location, revision: None, modified: None }
 }
 
 fn named(name: &str) -> Origin {
     let location = Location::Named(name.into());
-    Origin { source: SourceName::new("env"), location, revision: None, modified: None }
+    Origin { mark: None, source: SourceName::new("env"), location, revision: None, modified: None }
 }
 
 fn finding(code: Code, severity: Severity, variable: &str, message: &str) -> Finding {

@@ -94,9 +94,9 @@ fn mistakes_have_a_place_and_a_fix() {
         ),
         (
             "[env.production.rotation]\npath = \"x\"\n",
-            "dlconf.toml:1:17",
-            "no [rotation] yet",
-            "remove it, or use a release that has it",
+            "dlconf.toml:2:1",
+            "[rotation] has no field `path`",
+            "known are: enabled, leader",
         ),
         (
             "[env.staging]\nservise = \"web\"\n",
@@ -112,7 +112,7 @@ fn mistakes_have_a_place_and_a_fix() {
             "",
         ),
         ("order = []\n[source.a]\ntype = \"env\"\n", "dlconf.toml:2:9", "`a` is declared but", "add \"a\""),
-        ("[rotation]\npath = \"x\"\n", "dlconf.toml:1:2", "no [rotation] yet", ""),
+        ("[rotation]\npath = \"x\"\n", "dlconf.toml:2:1", "[rotation] has no field `path`", ""),
         (
             "environment = \"staging\"\n[env.prod]\nservice = \"web\"\n",
             "dlconf.toml",
@@ -278,7 +278,7 @@ fn a_mistake_in_a_variable_names_the_variable() {
         ("DLCONF_SOURCE__A__PTH", "x", "did you mean `path`?"),
         ("DLCONF_SOURCE__B__PATH", "x", "`source.b` needs `type`"),
         ("DLCONF_ORDER__X", "a", "`order` must be a list of names"),
-        ("DLCONF_ROTATION__PATH", "x", "no [rotation] yet"),
+        ("DLCONF_ROTATION__PATH", "x", "[rotation] has no field `path`"),
     ] {
         let ran = folder.run_with(&["check"], &[(name, value)]).exits(2);
         ran.warns(message).warns(&format!("--> env:{name}\n")).warns("= fix: ").never_says("dlconf.toml:");

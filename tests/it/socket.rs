@@ -4,7 +4,7 @@
 //! Where somebody else is to ask, another user's process does (`as_user`): that
 //! needs root, as in the rest of the tests.
 
-mod client;
+pub(crate) mod client;
 mod conditional;
 mod consumers;
 mod guide;

@@ -2,6 +2,7 @@
 //! each thing that may happen.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use super::{Rules, Share};
 use crate::broker::tests::source::{failed, layer};
 use crate::model::key::Key;
 use crate::model::layer::{Layer, Value};
+use crate::model::rotation::{Kid, Mark, Slot};
 use crate::model::schema::Schema;
 use crate::model::schema::parse::parse;
 use crate::source::SourceError;
@@ -22,6 +24,13 @@ services = ["web", "worker"]
 [group.trio]
 vars = ["G*"]
 atomic = true
+[group.ring]
+vars = ["K*"]
+atomic = true
+[var.K]
+type = "hmac-key"
+generate = "base64url:48"
+rotation = { strategy = "overlap", overlap = "8d" }
 [var.APP_ENV]
 type = "string"
 required = false
@@ -309,5 +318,39 @@ fn only_what_differs_is_told() {
         ("REQ=2@elsewhere", true),
     ] {
         assert_eq!(share.take(answer(what), rules, Instant::now()), is_other, "{what}");
+    }
+}
+
+#[test]
+fn what_a_rotation_took_away_is_gone_at_once_and_what_was_lost_is_held() {
+    use Slot::{Next, Previous};
+    let schema = schema();
+    let rules = Rules { schema: &schema, environment: "production", service: Some("web"), is_remote: true };
+    let (mut share, start) = (Share::default(), Instant::now());
+    let steps: [(&str, Option<&[Slot]>, &str); 8] = [
+        ("K=1", Some(&[]), "K=1"),
+        ("K=1 K_NEXT=2", Some(&[Next]), "K=1 K_NEXT=2"),
+        // Activated: of an atomic group, and all of it at once.
+        ("K=2 K_PREVIOUS=1", Some(&[Previous]), "K=2 K_PREVIOUS=1"),
+        // A foreign write lost it: with the state as it was, or without any.
+        ("K=2", Some(&[Previous]), "K=2 K_PREVIOUS=1 | K_PREVIOUS~"),
+        ("K=2", None, "K=2 K_PREVIOUS=1 | K_PREVIOUS~"),
+        ("K=2 K_PREVIOUS=1", Some(&[Previous]), "K=2 K_PREVIOUS=1"),
+        // Retired.
+        ("K=2", Some(&[]), "K=2"),
+        ("K=2", None, "K=2"),
+    ];
+    for (what, beside, expected) in steps {
+        let mut given = layer("s", what);
+        let kid = Kid::initial();
+        let mark = |slots: &[Slot]| Mark {
+            kid: kid.clone(),
+            not_before: None,
+            retire_after: None,
+            beside: slots.iter().copied().collect(),
+        };
+        given.offers[0].origin.mark = beside.map(|slots| Arc::new(mark(slots)));
+        share.take(Ok(given), rules, start);
+        assert_eq!(told(&share), expected, "after {what} beside {beside:?}");
     }
 }

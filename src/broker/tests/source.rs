@@ -41,7 +41,7 @@ pub(in crate::broker) fn layer(source: &str, text: &str) -> Layer {
             None => Value::from(SecretValue::from(value)),
         };
         let location = Location::Field { of, name: key.into(), revision };
-        let origin = Origin { source: name.clone(), location, revision: None, modified: None };
+        let origin = Origin { mark: None, source: name.clone(), location, revision: None, modified: None };
         offers.push(Offer { key: Key::new(key).unwrap(), value, origin, excerpt: None });
     }
     Layer { source: name, places: places.into_values().collect(), offers, remarks: Vec::new() }

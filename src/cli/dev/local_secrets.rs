@@ -18,7 +18,7 @@ use crate::cli::output::Terminal;
 use crate::cli::run::here::{Mended, Mender};
 use crate::cli::{Failure, exit};
 use crate::delivery::encode::{Format, Options, encode};
-use crate::delivery::file::{self, Expected, Permissions};
+use crate::disk::file::{self, Expected, Permissions};
 use crate::generate::generate;
 use crate::model::key::Key;
 use crate::model::schema::{Schema, Var};

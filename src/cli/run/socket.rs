@@ -40,8 +40,9 @@ use crate::delivery::environment::{Inherited, environment};
 use crate::model::schema::kind::go_duration;
 use crate::process::{Hardened, Interrupts, die_like};
 use crate::serve::socket::Names;
+use crate::status::ChildHealth;
 use crate::supervise::{Happening, Inheritance, Offer, Supervised, Witness};
-use acknowledge::Acknowledger;
+use acknowledge::{Acknowledger, Running};
 use borrower::{Borrower, Config, Served, config};
 use follow::Follower;
 use ledger::Ledger;
@@ -72,14 +73,45 @@ struct Lent {
 /// Tells the acknowledger as well what becomes of the program.
 struct Overheard<'a> {
     witness: &'a Spoken,
-    runs: watch::Sender<Option<Box<str>>>,
+    runs: watch::Sender<Option<Running>>,
+    /// How a program is called that was proven.
+    proven: ChildHealth,
+    /// What it is started with first.
+    first: Option<Box<str>>,
+}
+
+impl Overheard<'_> {
+    /// It does not run, or not well: with what it ran last.
+    fn is_down(&self, health: ChildHealth) {
+        self.runs.send_if_modified(|running| {
+            let version = running.as_ref().map(|running| running.version.clone());
+            let Some(version) = version.or_else(|| self.first.clone()) else { return false };
+            let down = Some(Running { version, health });
+            let is_other = *running != down;
+            *running = down;
+            is_other
+        });
+    }
+
+    fn has_failed(&self) -> bool {
+        self.runs.borrow().as_ref().is_some_and(|running| running.health == ChildHealth::Failed)
+    }
 }
 
 impl Witness for Overheard<'_> {
     fn tell(&self, happening: Happening) {
         match &happening {
-            Happening::Runs { version } => drop(self.runs.send_replace(version.clone())),
-            Happening::RunsNoMore => drop(self.runs.send_replace(None)),
+            Happening::Runs { version } => {
+                let health = self.proven;
+                let running = version.clone().map(|version| Running { version, health });
+                drop(self.runs.send_replace(running));
+            }
+            // Why was said already, or follows.
+            Happening::RunsNoMore if !self.has_failed() => self.is_down(ChildHealth::Stopped),
+            Happening::Died { .. }
+            | Happening::NotStarted { .. }
+            | Happening::PutBack { .. }
+            | Happening::NotHealthy { .. } => self.is_down(ChildHealth::Failed),
             _ => {}
         }
         self.witness.tell(happening);
@@ -137,13 +169,15 @@ impl Lender<'_> {
             let acknowledger =
                 Acknowledger::new(&borrower, borrower.consumer(&served), &ledger, running, &spoken);
             let follower = Follower::new(&borrower, served, tag, &ledger, &spoken);
+            let proven =
+                if program.terms.healthy.is_some() { ChildHealth::Healthy } else { ChildHealth::Running };
             let supervised = Supervised {
                 command: program.command.to_vec(),
                 inherited: Inheritance { process, only: program.only },
                 terms: program.terms,
                 turn: None,
             };
-            let overheard = Overheard { witness: &spoken, runs };
+            let overheard = Overheard { witness: &spoken, runs, proven, first: first.version.clone() };
             let ended = tokio::select! {
                 biased;
                 ended = supervise(supervised, ourselves, first, offered, &overheard, program.lock, &spoken) => ended,

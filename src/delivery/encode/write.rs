@@ -11,15 +11,13 @@ use super::refusal::Refusal;
 use super::{Format, Options};
 use crate::model::key::Key;
 use crate::model::secret::SecretValue;
+use crate::source::dotenv::portable::{DOCKER_LINE_BYTES, is_alike, is_blank, is_noncharacter};
 
 /// The most that the values of one Secret may hold together, in bytes.
 pub(super) const SECRET_BYTES: usize = 1024 * 1024;
 
 /// The longest key of a Secret, in bytes.
 const SECRET_KEY_BYTES: usize = 253;
-
-/// Docker's buffer for a line, its line feed included.
-const DOCKER_LINE_BYTES: usize = 64 * 1024;
 
 /// A key that YAML may write before its colon: at most 1024 characters, quotes
 /// and escapes included.
@@ -145,14 +143,7 @@ pub(super) fn entry(
 /// Docker, godotenv, node, python-dotenv and systemd read these characters as
 /// they stand; white space beyond ASCII is trimmed by some.
 fn dotenv(out: &mut String, key: &str, value: &str) -> Result<(), Refusal> {
-    let alike = |c: char| {
-        if c.is_ascii() {
-            c.is_ascii_alphanumeric() || "_!%*+,./:=?@^{}[]-".contains(c)
-        } else {
-            !is_blank(c) && !is_noncharacter(c)
-        }
-    };
-    if !value.chars().all(alike) {
+    if !value.chars().all(is_alike) {
         return Err(Refusal::NotPortable);
     }
     docker(out, key, value)
@@ -352,16 +343,4 @@ fn push_all(out: &mut String, texts: &[&str]) {
     for text in texts {
         out.push_str(text);
     }
-}
-
-/// White space, control characters and the byte order mark: what readers trim,
-/// fold, split at or reject.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || c == '\u{FEFF}'
-}
-
-/// One of the 66 code points that Unicode keeps free for ever.
-fn is_noncharacter(c: char) -> bool {
-    let code = u32::from(c);
-    (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
 }

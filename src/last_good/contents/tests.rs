@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::rotation::Kid;
 
 /// All of it in words, values included: two that read the same are the same.
 fn told(kept: &Kept) -> String {
@@ -108,7 +109,8 @@ fn kept() -> impl Strategy<Value = Kept> {
             let source = SourceName::new(&source);
             let offer = |(key, value, location, revision, modified): (_, _, _, Option<String>, _)| {
                 let revision = revision.map(|revision| Revision(revision.into()));
-                let origin = Origin { source: source.clone(), location, revision, modified };
+                let mark = revision.as_ref().map(|revision| mark(&revision.0));
+                let origin = Origin { mark, source: source.clone(), location, revision, modified };
                 Offer { key, value, origin, excerpt: None }
             };
             let place = |(label, mode): (String, _)| Place { label: label.into(), mode };
@@ -143,9 +145,35 @@ proptest! {
     }
 }
 
+/// Of a key of this name.
+fn mark(kid: &str) -> Arc<KeyMark> {
+    let kid = Kid::new(kid).unwrap();
+    Arc::new(KeyMark {
+        kid,
+        not_before: Some(7),
+        retire_after: None,
+        beside: std::collections::BTreeSet::new(),
+    })
+}
+
+/// What was written before there were names of keys is still read, and who does not know
+/// them passes them over.
+#[test]
+fn the_names_of_keys_are_no_other_version() {
+    let mut marked = one(Location::Named("x".into()));
+    marked.layer.offers[0].origin.mark = Some(mark("k1"));
+    let text = String::from_utf8(encode(&[marked], Duration::ZERO).unwrap().to_vec()).unwrap();
+    let form = r#","mark":{"kid":"k1","not_before":7,"retire_after":null}"#;
+    assert!(text.starts_with(r#"{"version":1,"#) && text.contains(form), "{text}");
+    let read = decode(text.replace(form, "").as_bytes()).unwrap();
+    assert_eq!(read[0].layer.offers[0].origin.mark, None);
+    let other = text.replace(r#""kid":"k1""#, r#""kid":"a b""#);
+    assert_eq!(decode(other.as_bytes()).unwrap_err(), NotUnderstood::Malformed);
+}
+
 fn one(location: Location) -> Kept {
     let source = SourceName::new("a");
-    let origin = Origin { source: source.clone(), location, revision: None, modified: None };
+    let origin = Origin { mark: None, source: source.clone(), location, revision: None, modified: None };
     let value = SecretValue::from("x").into();
     let offer = Offer { key: Key::new("A").unwrap(), value, origin, excerpt: None };
     let layer =

@@ -39,7 +39,7 @@ fn kept(source: &str, confirmed: SystemTime, places: &[&str]) -> Kept {
     let source = SourceName::new(source);
     let offer = |place: &&str| {
         let location = Location::Field { of: (*place).into(), name: "x".into(), revision: None };
-        let origin = Origin { source: source.clone(), location, revision: None, modified: None };
+        let origin = Origin { mark: None, source: source.clone(), location, revision: None, modified: None };
         Offer { key: Key::new("A").unwrap(), value: SecretValue::from("v").into(), origin, excerpt: None }
     };
     let offers = places.iter().map(offer).collect();

@@ -15,6 +15,7 @@ fn offer(name: &str, place: &str, value: Value) -> super::super::layer::Offer {
         key: Key::new(name).unwrap(),
         value,
         origin: Origin {
+            mark: None,
             source: SourceName::new("s"),
             location: Location::Named(place.into()),
             revision: None,

@@ -8,6 +8,7 @@
 pub mod export;
 pub mod kind;
 pub mod parse;
+pub mod probe;
 pub mod rule;
 pub mod toml_reader;
 
@@ -18,6 +19,7 @@ use super::finding::{Code, Severity};
 use super::key::Key;
 use super::origin::Span;
 use kind::{Dialect, Kind};
+use probe::Probe;
 
 /// A checked schema.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub struct Schema {
     pub ignored: Vec<Glob>,
     /// The rules, in the file's order.
     pub rules: Vec<Rule>,
+    /// How secrets are tried, in the file's order; one a secret.
+    pub probes: Vec<Probe>,
     /// Name to position in `vars`.
     pub index: HashMap<Key, usize>,
     /// Replaced name to position in `vars`.
@@ -203,6 +207,9 @@ pub struct Rotation {
     pub overlap: Option<u64>,
     /// How many numbered variables a ring has.
     pub slots: Option<u32>,
+    /// The durations for which what the key signs lives: none of them may be longer than
+    /// `overlap`.
+    pub tokens: Vec<Key>,
     /// Why it is manual.
     pub reason: Option<Box<str>>,
 }
@@ -322,6 +329,15 @@ impl Schema {
         self.replaced.get(old).map(|&i| &self.vars[i])
     }
 
+    /// Who uses the variables: the services; a program without any is one consumer, named
+    /// like the schema.
+    pub fn consumers(&self) -> Vec<&str> {
+        if self.services.is_empty() {
+            return vec![&self.name];
+        }
+        self.services.iter().map(|service| &**service).collect()
+    }
+
     /// Every name that it speaks of: declared, replaced, retired.
     pub fn known_names(&self) -> BTreeSet<Key> {
         let declared = self.vars.iter().map(|var| &var.key);
@@ -332,6 +348,11 @@ impl Schema {
             .chain([&self.environments.variable])
             .cloned()
             .collect()
+    }
+
+    /// How a secret is tried on the other side.
+    pub fn probe(&self, secret: &Key) -> Option<&Probe> {
+        self.probes.iter().find(|probe| probe.secret == *secret)
     }
 
     /// The retired name.

@@ -1,6 +1,7 @@
 //! From TOML to a checked [`Schema`]. Every mistake is found in one run and
 //! carries its place; a schema with an error is not used at all.
 
+mod probe;
 mod var;
 
 use std::collections::{BTreeMap, HashMap};
@@ -114,12 +115,17 @@ impl<'t> Parser<'t> {
             );
         }
         let (index, replaced) = self.indexes(&vars);
+        self.tokens(&vars, &index);
         let retired = self.retired(&top, &index, &replaced);
         let mut groups = Vec::new();
         for (name, table) in top.tables("group", "group") {
             groups.push(self.group(name, table, &vars, &index));
         }
         let rules = self.rules(&top, &scope, &vars, &index);
+        let mut probes = Vec::new();
+        for (name, table) in top.tables("probe", "probe") {
+            probes.extend(self.probe(name, table, &vars, &probes));
+        }
         top.finish();
         Some(Schema {
             name: name.into(),
@@ -132,6 +138,7 @@ impl<'t> Parser<'t> {
             retired,
             ignored,
             rules,
+            probes,
             index,
             replaced,
         })

@@ -266,6 +266,7 @@ impl<'a> Judge<'a> {
     /// A place in the schema, as findings about what is not there print it.
     fn schema_origin(&self, at: Span) -> Origin {
         Origin {
+            mark: None,
             source: SourceName::new("schema"),
             location: Location::File {
                 path: Arc::clone(&self.schema.path),
@@ -300,6 +301,7 @@ impl<'a> Judge<'a> {
         for var in schema.vars.iter().filter(|var| var.read_by(question.service)) {
             let winner = resolution.variables.get(&var.key).and_then(|c| c.winner.as_ref());
             let origin = |name: &str| Origin {
+                mark: None,
                 source: SourceName::new("schema"),
                 location: Location::Named(name.into()),
                 revision: None,

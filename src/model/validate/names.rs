@@ -104,6 +104,7 @@ impl Judge<'_> {
             );
             let mut finding = self.finding(Code::WidePermissions, Some(first), message);
             finding.origin = self.resolution.variables[*first].highest().map(|(origin, _)| Origin {
+                mark: None,
                 location: crate::model::origin::Location::File { path: place.label.clone(), at: None },
                 ..origin.clone()
             });

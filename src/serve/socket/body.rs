@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use chrono::{DateTime, SecondsFormat};
 
 use crate::access::Released;
 use crate::model::validate::Delivered;
@@ -180,12 +181,30 @@ pub(super) fn ring(members: &[Member<'_>]) -> Response {
             sink.quoted(&member.kid);
             sink.raw(",\"state\":");
             sink.quoted(member.state);
-            sink.raw(",\"not_before\":null,\"retire_after\":null,\"value\":");
+            let mark = member.delivered.origin.mark.as_deref();
+            sink.raw(",\"not_before\":");
+            moment(sink, mark.and_then(|mark| mark.not_before));
+            sink.raw(",\"retire_after\":");
+            moment(sink, mark.and_then(|mark| mark.retire_after));
+            sink.raw(",\"value\":");
             sink.quoted(member.delivered.value.expose());
             sink.raw("}");
         }
         sink.raw("]");
     }))
+}
+
+/// The last second of the year 9999: RFC 3339 writes no later one.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// Seconds since 1970 in RFC 3339, or null.
+fn moment(sink: &mut dyn Sink, seconds: Option<u64>) {
+    let seconds = seconds.filter(|seconds| *seconds <= LAST_SECOND);
+    let time = seconds.and_then(|seconds| DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0));
+    match time {
+        Some(time) => sink.quoted(&time.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        None => sink.raw("null"),
+    }
 }
 
 fn json(body: Bytes) -> Response {

@@ -16,6 +16,7 @@ use crate::access::Action;
 use crate::model::key::Key;
 use crate::rotation::consumers::{Acknowledgement, LIFE, Name, NotTaken, Use};
 use crate::serve::Program;
+use crate::status::ChildHealth;
 
 /// The body: what an instance says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Said {
     pub runs: BTreeMap<String, SaidUse>,
     /// The version that it has taken up: `7f3a.42`.
     pub version: String,
+    /// How the program is, where whoever runs it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<ChildHealth>,
 }
 
 /// The keys of one variable that are in use.
@@ -101,15 +105,9 @@ pub(super) async fn acknowledge(
     }
 }
 
-/// The consumers are named like the services; a program without any has one, named
-/// like the schema.
+/// One of the schema's.
 fn consumer(program: &Program, name: &str) -> Result<String, Problem> {
-    let services = &program.schema.services;
-    let names: Vec<&str> = if services.is_empty() {
-        vec![&program.schema.name]
-    } else {
-        services.iter().map(|s| &**s).collect()
-    };
+    let names = program.schema.consumers();
     if names.contains(&name) {
         return Ok(name.to_owned());
     }
@@ -148,6 +146,7 @@ fn understood(body: &[u8]) -> Result<Acknowledgement, Problem> {
         instance: name("`instance`", &said.instance)?,
         runs,
         version: name("`version`", &said.version)?,
+        health: said.health,
     };
     if said.is_too_long() {
         let words = "`runs` names more variables, or more keys of one, than anybody runs";

@@ -11,6 +11,7 @@ mod asked;
 mod body;
 mod consumers;
 mod etag;
+mod rotate;
 mod told;
 mod values;
 mod watch;
@@ -30,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 
 pub use consumers::{Acknowledged, Said, SaidUse};
+pub use rotate::REFUSALS;
 pub use told::{GivenUp, Names};
 
 use super::Subject;
@@ -72,7 +74,7 @@ pub fn router(subject: Arc<dyn Subject>, gate: Gate, listener: Arc<dyn Listener>
         ("/v1/keys/{key}", get(values::ring)),
         ("/v1/watch", get(watch::watch)),
         ("/v1/consumers/{name}", put(consumers::acknowledge)),
-        ("/v1/rotate/{key}", post(told::rotate)),
+        ("/v1/rotate/{key}", post(rotate::rotate)),
         ("/v1/explain/{key}", get(told::explain)),
         ("/v1/forget/{key}", post(told::forget)),
         ("/v1/status", get(told::status)),

@@ -63,7 +63,7 @@ pub(super) async fn status(State(api): State<Api>, Who(caller): Who, uri: Uri) -
 
 /// The variables that somebody does not see. Whether one has a value, or ever had,
 /// does not matter.
-fn hidden<'p>(program: &'p Program, view: &View) -> BTreeSet<&'p str> {
+pub(super) fn hidden<'p>(program: &'p Program, view: &View) -> BTreeSet<&'p str> {
     let ours = program.schema.vars.iter().filter(|var| var.read_by(program.service.as_deref()));
     ours.filter(|var| view.permits(&var.key).is_none()).map(|var| var.key.as_str()).collect()
 }
@@ -129,29 +129,8 @@ pub(super) async fn forget(
     })
 }
 
-/// `POST /v1/rotate/{key}`.
-pub(super) async fn rotate(
-    State(api): State<Api>,
-    Who(caller): Who,
-    Named(name): Named,
-    uri: Uri,
-) -> Result<Response, Problem> {
-    Query::of(&uri, &[])?;
-    let key = match permitted(&api, &caller, Action::Rotate, &name).await {
-        Ok(key) => key,
-        Err(answer) => return Ok(*answer),
-    };
-    let program = api.subject.program();
-    if program.schema.var(&key).is_none_or(|var| var.rotation.is_none()) {
-        let words = format!("the schema does not say how {key} is rotated");
-        return Err(Problem::new(StatusCode::CONFLICT, "not-rotating", words));
-    }
-    let words = format!("this release does not rotate yet: write a new {key} to its source");
-    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", words))
-}
-
 /// A variable that the caller may do this with.
-async fn permitted(
+pub(super) async fn permitted(
     api: &Api,
     caller: &crate::access::Caller,
     action: Action,

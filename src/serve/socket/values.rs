@@ -195,9 +195,9 @@ fn implied(program: &Program, key: &Key) -> BTreeSet<Key> {
     program.schema.vars.iter().filter(of_it).map(|var| var.key.clone()).collect()
 }
 
-/// The keys of a ring. Until there is a rotation that draws them, the names of keys
-/// are made of `initial`. One at most is active: the numbered one that is called so,
-/// else the variable itself, which may be one of the numbered once more.
+/// The keys of a ring. A key that no rotation noted has a name made of `initial`. One at
+/// most is active: the numbered one that is called so, else the variable itself, which
+/// may be one of the numbered once more. No two have one name.
 fn members<'a>(released: &'a Released, key: &Key) -> Vec<Member<'a>> {
     let suffix = |delivered: &'a Delivered| delivered.key.as_str().strip_prefix(key.as_str());
     let number = |delivered: &'a Delivered| suffix(delivered)?.strip_prefix('_')?.parse::<u32>().ok();
@@ -219,7 +219,28 @@ fn members<'a>(released: &'a Released, key: &Key) -> Vec<Member<'a>> {
             }
             _ => return None,
         };
+        let kid = delivered.origin.mark.as_ref().map_or(kid, |mark| mark.kid.to_string());
         Some(Member { kid, state, delivered })
     };
-    released.variables().iter().filter_map(|delivered| member(delivered)).collect()
+    let mut members: Vec<Member<'a>> =
+        released.variables().iter().filter_map(|delivered| member(delivered)).collect();
+    tell_apart(&mut members);
+    members
+}
+
+/// Gives a name of its own to each key that has another's: somebody copied it, together
+/// with what was noted of it. Whoever compares names must not take one key for another.
+fn tell_apart(members: &mut [Member<'_>]) {
+    for at in 1..members.len() {
+        let (before, rest) = members.split_at_mut(at);
+        let Some(member) = rest.first_mut() else { continue };
+        let is_taken = |kid: &str| before.iter().any(|other| other.kid == kid);
+        if is_taken(&member.kid) {
+            // One of them is free: there are more of them than keys before this one.
+            let others = (2..=at + 2).map(|number| format!("{}-{number}", member.kid));
+            if let Some(free) = others.into_iter().find(|kid| !is_taken(kid)) {
+                member.kid = free;
+            }
+        }
+    }
 }

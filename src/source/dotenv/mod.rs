@@ -1,7 +1,7 @@
 //! The dotenv source: env files in compose's dialect.
 //!
 //! Owns: which files are read, in which order, and how their text becomes
-//! offers (`parse`). Beside it, [`portability`] says where other readers of the
+//! offers (`parse`); how a rotation changes one (`writable`, `rewrite`). Beside it, [`portability`] says where other readers of the
 //! same file see something else.
 //! Invariants: a required file that is missing, closed or malformed is an error
 //! with its place, never 'holds nothing'; everything that is wrong in all files
@@ -12,8 +12,11 @@
 mod dialects;
 mod parse;
 pub mod portability;
+pub mod portable;
+pub(in crate::source) mod rewrite;
 mod scan;
 mod template;
+mod writable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,11 +27,13 @@ use crate::model::key::SourceName;
 use crate::model::layer::{Layer, Offer, Operator, Part, Place, Template, Value};
 
 use super::file::{FileFault, TEXT_LIMIT, read_text_beneath};
+use super::file_write::Revisions;
 use super::local::Local;
 use super::notice::Notices;
+use super::writable::WritableSource;
 use super::{Ask, Fault, Source, SourceError, Vitals};
 
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, Reserved, parse};
 pub use scan::{Assignment, assignments};
 
 /// One file of a [`DotenvSource`].
@@ -48,15 +53,16 @@ pub struct EnvFile {
 #[derive(Debug)]
 pub struct DotenvSource {
     name: SourceName,
-    files: Vec<EnvFile>,
+    files: Arc<[EnvFile]>,
     local: Local,
+    revisions: Revisions,
 }
 
 impl DotenvSource {
     /// A source of these files, the lowest first: where two set a variable, the
     /// later file wins.
     pub fn new(name: SourceName, files: Vec<EnvFile>) -> Self {
-        Self { name, files, local: Local::default() }
+        Self { name, files: files.into(), local: Local::default(), revisions: Revisions::default() }
     }
 
     /// The same, which tells of changes from now on.
@@ -97,6 +103,10 @@ impl Source for DotenvSource {
     async fn vitals(&self) -> Vitals {
         self.local.vitals()
     }
+
+    fn writable(&self) -> Option<&dyn WritableSource> {
+        Some(self)
+    }
 }
 
 impl DotenvSource {
@@ -106,7 +116,7 @@ impl DotenvSource {
         let mut layer =
             Layer { source: self.name.clone(), places: Vec::new(), offers: Vec::new(), remarks: Vec::new() };
         let mut faults = Vec::new();
-        for EnvFile { path, label, optional, beneath } in &self.files {
+        for EnvFile { path, label, optional, beneath } in self.files.iter() {
             let file = match read_text_beneath(path, TEXT_LIMIT, beneath.as_deref()) {
                 Ok(file) => file,
                 Err(FileFault::NotFound) if *optional => continue,
@@ -117,7 +127,8 @@ impl DotenvSource {
             };
             layer.places.push(Place { label: label.clone(), mode: Some(file.mode) });
             match parse(&self.name, label, &file.text, file.modified) {
-                Ok(parsed) => {
+                Ok(mut parsed) => {
+                    parsed.mark(&self.name, label, file.modified);
                     faults.extend(parsed.offers.iter().filter_map(nul));
                     layer.offers.extend(parsed.offers);
                     layer.remarks.extend(parsed.remarks);

@@ -17,8 +17,9 @@ use crate::model::finding::Code;
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Offer, Remark, Value};
 use crate::model::origin::{Excerpt, Location, Origin, Span};
+use crate::model::rotation::is_reserved;
 use crate::model::secret::SecretValue;
-use crate::source::{Fault, FaultKind};
+use crate::source::{Fault, FaultKind, marks};
 
 use super::scan::{Assignment, Locator, Scanner, Statement};
 use super::template::{self, TemplateFault};
@@ -33,6 +34,33 @@ pub struct Parsed {
     pub offers: Vec<Offer>,
     /// What it holds beside them.
     pub remarks: Vec<Remark>,
+    /// The fields of dlconf's own: they are no offers.
+    pub reserved: Vec<Reserved>,
+}
+
+impl Parsed {
+    /// Says of its values which keys of rotations they are.
+    pub(super) fn mark(&mut self, source: &SourceName, path: &Arc<str>, modified: Option<SystemTime>) {
+        let origin = |field: &Reserved| Origin {
+            mark: None,
+            source: source.clone(),
+            location: Location::File { path: Arc::clone(path), at: Some(field.at) },
+            revision: None,
+            modified,
+        };
+        self.remarks.extend(marks::mark(&self.reserved, &mut self.offers, origin));
+    }
+}
+
+/// A field of dlconf's own.
+#[derive(Debug)]
+pub struct Reserved {
+    /// Its name.
+    pub key: Key,
+    /// What it holds.
+    pub value: Value,
+    /// Where that begins.
+    pub at: Span,
 }
 
 /// Reads an env file's text. `path` is the file as the user wrote it,
@@ -48,12 +76,14 @@ pub fn parse(
     modified: Option<SystemTime>,
 ) -> Result<Parsed, Vec<Fault>> {
     let origin = |at| Origin {
+        mark: None,
         source: source.clone(),
         location: Location::File { path: path.clone(), at: Some(at) },
         revision: None,
         modified,
     };
     let mut offers = Vec::new();
+    let mut reserved: Vec<Reserved> = Vec::new();
     let mut remarks = Capped::new();
     let mut faults = Capped::new();
     if let Some(fault) = Fault::sealed(text, path) {
@@ -72,6 +102,9 @@ pub fn parse(
                     remarks.push(|| (assignment.value_at, Code::ReadersDisagree, COMMENT_AS_VALUE));
                 }
                 match value(text, &assignment) {
+                    Ok(value) if is_reserved(key.as_str()) => {
+                        reserved.push(Reserved { key, value, at: assignment.value_at });
+                    }
                     Ok(value) => offers.push(Offer {
                         key,
                         value,
@@ -97,7 +130,7 @@ pub fn parse(
         message,
         help,
     });
-    Ok(Parsed { offers, remarks })
+    Ok(Parsed { offers, remarks, reserved })
 }
 
 /// A message and what to do about it.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::model::key::Key;
 use crate::model::origin::Span;
+use crate::model::rotation::is_reserved;
 
 use super::dialects;
 use super::scan::assignments;
@@ -63,7 +64,8 @@ pub fn judge(text: &str, host: &dyn Fn(&str) -> Option<String>) -> Vec<Disagreem
     for (&line, keys) in &subjects {
         let keys: Vec<_> =
             if keys.is_empty() { vec![None] } else { keys.iter().map(|&key| Some(key)).collect() };
-        for key in keys {
+        // Those are dlconf's own: nobody else is to read them.
+        for key in keys.into_iter().filter(|key| !key.is_some_and(is_reserved)) {
             let readings =
                 grouped(judged.iter().filter_map(|reader| Some((reader.name, reader.of(line, key)?))));
             let refusals = readings.iter().all(|(reading, _)| matches!(reading, Reading::Refused(_)));

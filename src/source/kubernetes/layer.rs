@@ -64,6 +64,7 @@ impl Told {
         };
         self.layer.places.push(Place { label, mode: None });
         let origin = |key: &str| Origin {
+            mark: None,
             source: self.layer.source.clone(),
             location: Location::Field {
                 of: Arc::clone(place),
@@ -104,7 +105,8 @@ impl Told {
             }
         }
         for field in &held.given.taken.fields {
-            let origin = origin(&field.name);
+            let mark = held.given.marks.get(&field.name).cloned();
+            let origin = Origin { mark, ..origin(&field.name) };
             let Some(value) = &field.value else { continue };
             let value = if self.names_only {
                 Value::unread()

@@ -3,7 +3,8 @@
 //! Owns: `config`, what the settings say; `state`, what is known of each object;
 //! `look`, reading and finding one; `watch`, being told of changes; `data`, from an
 //! object to variables; `layer`, what the rest of the program is told; `rbac`, the rights that are
-//! needed; `examine`, what `doctor` asks.
+//! needed; `examine`, what `doctor` asks; `write`, changing a Secret, and `owner`, whose it
+//! is.
 //! Invariants: only what the settings name is asked for, one object at a time;
 //! unreachable is not missing, and a deletion is what the server states to be one;
 //! a failure of one object leaves the others alone; values come over connections
@@ -15,9 +16,11 @@ mod data;
 mod examine;
 mod layer;
 mod look;
+mod owner;
 pub(crate) mod rbac;
 mod state;
 mod watch;
+mod write;
 
 pub use config::Config;
 
@@ -31,6 +34,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::state::Tracked;
 use self::watch::Watcher;
+use super::writable::WritableSource;
 use super::{Ask, Observation, Source, SourceError, Use, Vitals};
 use crate::kubernetes::{Client, Name};
 use crate::model::key::{Key, SourceName};
@@ -143,6 +147,10 @@ impl Source for KubernetesSource {
             .iter()
             .try_fold(now, |oldest, slot| Some(oldest.min(slot.tracked().confirmed?)));
         Vitals { confirmed, lent: Vec::new() }
+    }
+
+    fn writable(&self) -> Option<&dyn WritableSource> {
+        Some(self)
     }
 
     async fn examine(&self) -> Vec<Observation> {

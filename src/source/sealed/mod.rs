@@ -1,7 +1,8 @@
 //! The sealed source: an env file that was sealed and may be committed.
 //!
 //! Owns: how such a file is cut into what is sealed piece by piece (`document`), how
-//! its pieces become offers, and why it cannot be opened.
+//! its pieces become offers, why it cannot be opened, and its next state (`edition`), as
+//! people and rotations (`writable`) make it.
 //! Invariants: the key is read for each time that the file is opened, and dropped at
 //! once; a piece that sets another variable than the one it is named after is an
 //! error; nothing of a line that was sealed is shown anywhere; where names are
@@ -12,6 +13,8 @@
 //! change the file may change those.
 
 mod document;
+mod edition;
+mod writable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,18 +25,22 @@ use chrono::{DateTime, SecondsFormat};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::dotenv::{nul, parse};
+use super::dotenv::{Parsed, Reserved, nul, parse};
 use super::file::{FileFault, FileText, TEXT_LIMIT, read_text_beneath};
+use super::file_write::Revisions;
 use super::key_file::{KeyFileError, KeyPlace, Trouble};
 use super::local::Local;
 use super::notice::Notices;
-use super::{Ask, Fault, FaultKind, Observation, Source, SourceError, State, Vitals};
+use super::writable::WritableSource;
+use super::{Ask, Fault, FaultKind, Observation, Source, SourceError, State, Vitals, marks};
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place, Remark, Value};
 use crate::model::origin::{Location, Origin, Revision, Span};
-use crate::sealed::{Container, Entry, OpenError, Purpose};
+use crate::model::rotation::is_reserved;
+use crate::sealed::{Container, Entry, OpenError, Opened, Purpose};
 
 pub use document::{Chunk, chunks};
+pub use edition::{Edition, all_new, now, text_of};
 
 /// The mode that makes a sealed file worth a finding (DLC080): it is made to be read
 /// by everybody, and who may write it can put an older one in its place. Groups are
@@ -45,6 +52,7 @@ const WRITABLE_BY_EVERYBODY: u32 = 0o002;
 pub struct SealedSource {
     file: Arc<SealedFile>,
     local: Local,
+    revisions: Revisions,
 }
 
 /// What is read, and with which key.
@@ -62,7 +70,7 @@ impl SealedSource {
     /// A source over a sealed file; `label` is how the user wrote its path.
     pub fn new(name: SourceName, path: PathBuf, label: &str, key: KeyPlace, optional: bool) -> Self {
         let file = SealedFile { name, path, label: label.into(), key, optional, beneath: None };
-        Self { file: Arc::new(file), local: Local::default() }
+        Self { file: Arc::new(file), local: Local::default(), revisions: Revisions::default() }
     }
 
     /// The same, reading only what lies in this folder, links followed.
@@ -120,6 +128,10 @@ impl Source for SealedSource {
     async fn vitals(&self) -> Vitals {
         self.local.vitals()
     }
+
+    fn writable(&self) -> Option<&dyn WritableSource> {
+        Some(self)
+    }
 }
 
 /// A file that was read and not opened yet.
@@ -148,7 +160,7 @@ impl SealedFile {
         };
         layer.places.push(self.place(mode));
         for (at, entry) in container.entries.iter().enumerate() {
-            let Some(key) = name_of(entry) else { continue };
+            let Some(key) = name_of(entry).filter(|key| !is_reserved(key.as_str())) else { continue };
             let origin = self.origin(&container, at);
             layer.offers.push(Offer { key, value: Value::unread(), origin, excerpt: None });
         }
@@ -163,20 +175,26 @@ impl SealedFile {
         };
         layer.places.push(self.place(mode));
         let mut faults = Vec::new();
-        for (at, text) in self.opened(&container)?.into_iter().enumerate() {
+        let mut reserved = Vec::new();
+        let mut state_at = 0;
+        for (at, text) in self.opened(&container)?.texts.into_iter().enumerate() {
             match self.piece(&container, at, &text) {
-                Ok((offer, remarks)) => {
-                    layer.offers.extend(offer);
-                    layer.remarks.extend(remarks);
+                Ok(piece) => {
+                    layer.offers.extend(piece.offers);
+                    layer.remarks.extend(piece.remarks);
+                    state_at = if piece.reserved.is_empty() { state_at } else { at };
+                    reserved.extend(piece.reserved);
                 }
                 Err(wrong) => faults.extend(wrong),
             }
         }
+        let origin = |_: &Reserved| self.origin(&container, state_at);
+        layer.remarks.extend(marks::mark(&reserved, &mut layer.offers, origin));
         if faults.is_empty() { Ok(layer) } else { Err(faults) }
     }
 
-    /// The texts of its pieces.
-    fn opened(&self, container: &Container) -> Result<Vec<Text>, Vec<Fault>> {
+    /// The texts of its pieces, and what it takes to change them.
+    fn opened(&self, container: &Container) -> Result<Opened, Vec<Fault>> {
         if let Some(end) = container.state.not_after
             && SystemTime::UNIX_EPOCH + seconds(end) < SystemTime::now()
         {
@@ -187,17 +205,11 @@ impl SealedFile {
             )]);
         }
         let key = self.key.read(self.what()).map_err(|error| vec![self.keyless(error)])?;
-        let opened = container.open(Purpose::File, &key).map_err(|error| vec![self.unopened(&error)])?;
-        Ok(opened.texts)
+        container.open(Purpose::File, &key).map_err(|error| vec![self.unopened(&error)])
     }
 
     /// What one piece sets.
-    fn piece(
-        &self,
-        container: &Container,
-        at: usize,
-        text: &[u8],
-    ) -> Result<(Option<Offer>, Vec<Remark>), Vec<Fault>> {
+    fn piece(&self, container: &Container, at: usize, text: &[u8]) -> Result<Parsed, Vec<Fault>> {
         let origin = self.origin(container, at);
         let here = |fault: Fault| Fault {
             location: origin.location.clone(),
@@ -214,17 +226,21 @@ impl SealedFile {
             .map_err(|_| vec![wrong("what is sealed on this line is no UTF-8 text")])?;
         let parsed = parse(&self.name, &self.label, text, origin.modified)
             .map_err(|faults| faults.into_iter().map(here).collect::<Vec<_>>())?;
-        let mut offers = parsed.offers;
-        let names: Vec<&Key> = offers.iter().map(|offer| &offer.key).collect();
+        let offered = parsed.offers.iter().map(|offer| &offer.key);
+        let names: Vec<&Key> = offered.chain(parsed.reserved.iter().map(|field| &field.key)).collect();
         if names != container.entries.get(at).and_then(name_of).iter().collect::<Vec<_>>() {
             return Err(vec![wrong("what is sealed on this line does not set what it is named after")]);
         }
-        if let Some(fault) = offers.iter().find_map(nul) {
+        if let Some(fault) = parsed.offers.iter().find_map(nul) {
             return Err(vec![Fault { location: origin.location, ..fault }]);
         }
-        let offer = offers.pop().map(|offer| Offer { origin: origin.clone(), excerpt: None, ..offer });
-        let remarks = parsed.remarks.into_iter().map(|remark| Remark { origin: origin.clone(), ..remark });
-        Ok((offer, remarks.collect()))
+        let offer = |offer| Offer { origin: origin.clone(), excerpt: None, ..offer };
+        let remark = |remark| Remark { origin: origin.clone(), ..remark };
+        Ok(Parsed {
+            offers: parsed.offers.into_iter().map(offer).collect(),
+            remarks: parsed.remarks.into_iter().map(remark).collect(),
+            reserved: parsed.reserved,
+        })
     }
 
     /// How it is, for `doctor`.
@@ -314,6 +330,7 @@ impl SealedFile {
         let at = Span { line: container.line_of(at), column: 0 };
         let written = SystemTime::UNIX_EPOCH.checked_add(seconds(container.state.written));
         Origin {
+            mark: None,
             source: self.name.clone(),
             location: Location::File { path: Arc::clone(&self.label), at: Some(at) },
             revision: Some(Revision(container.state.generation.to_string().into())),
@@ -368,9 +385,6 @@ impl SealedFile {
         self.fault(kind, format!("{} cannot be opened: {error}", self.label), help)
     }
 }
-
-/// A piece of plain text.
-type Text = zeroize::Zeroizing<Vec<u8>>;
 
 /// The variable that an entry is named after.
 fn name_of(entry: &Entry) -> Option<Key> {

@@ -104,7 +104,7 @@ fn env_text() -> impl Strategy<Value = String> {
 type Meaning = (Vec<(Key, String)>, Vec<(Code, String)>);
 
 /// What a text sets and says, without its places.
-fn meaning(Parsed { offers, remarks }: &Parsed) -> Meaning {
+fn meaning(Parsed { offers, remarks, .. }: &Parsed) -> Meaning {
     let value = |value: &Value| match value {
         Value::Literal(value) => value.expose().to_owned(),
         Value::Template(template) => format!("{:?}", template.references()),

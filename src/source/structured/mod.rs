@@ -26,6 +26,7 @@ use super::{Ask, Fault, FaultKind, Source, SourceError, Vitals};
 use crate::model::key::{Key, SourceName};
 use crate::model::layer::{Layer, Offer, Place};
 use crate::model::origin::{Excerpt, Location, Origin, Span};
+use crate::model::rotation::is_reserved;
 use crate::model::secret::SecretValue;
 
 /// How deep keys may nest.
@@ -201,6 +202,9 @@ impl Leaves<'_> {
             );
             return;
         };
+        if is_reserved(key.as_str()) {
+            return;
+        }
         if let Some(first) = self.seen.insert(key.clone(), at) {
             let message = format!("{key} is given twice: line {} gives it already", first.line);
             self.fault(at, message, "keep one of the two");
@@ -219,7 +223,13 @@ impl Leaves<'_> {
         self.offers.push(Offer {
             key,
             value: value.into(),
-            origin: Origin { source: self.source.clone(), location, revision: None, modified: self.modified },
+            origin: Origin {
+                mark: None,
+                source: self.source.clone(),
+                location,
+                revision: None,
+                modified: self.modified,
+            },
             excerpt,
         });
     }

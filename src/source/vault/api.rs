@@ -36,6 +36,19 @@ pub(super) struct ReadSubkeys {
     pub(super) depth: u8,
 }
 
+/// `POST /v1/{mount}/data/{path}`: a new version of a KV v2 secret.
+#[derive(Endpoint)]
+#[endpoint(path = "{self.mount}/data/{self.path}", method = "POST")]
+pub(super) struct WriteSecret {
+    #[endpoint(skip)]
+    pub(super) mount: String,
+    #[endpoint(skip)]
+    pub(super) path: String,
+    /// JSON, with values.
+    #[endpoint(raw)]
+    pub(super) body: Vec<u8>,
+}
+
 /// `LIST /v1/{mount}/detailed-metadata/{folder}` (OpenBao since 2.2): the
 /// versions of all secrets of a folder at once.
 #[derive(Debug, Endpoint)]
@@ -164,6 +177,17 @@ pub(super) struct MetadataAnswer {
     pub(super) current_version: u64,
     #[serde(default)]
     pub(super) versions: BTreeMap<String, VersionAnswer>,
+    /// Whether a write has to say which version it follows.
+    #[serde(default)]
+    pub(super) cas_required: bool,
+}
+
+/// A read of a KV v2 mount's configuration.
+#[derive(Deserialize)]
+pub(super) struct MountAnswer {
+    /// As [`MetadataAnswer::cas_required`], for every secret of it.
+    #[serde(default)]
+    pub(super) cas_required: bool,
 }
 
 impl MetadataAnswer {

@@ -22,9 +22,10 @@ use super::client::{Client, Lane};
 use super::config::{Auth, RoleId};
 use super::life::Life;
 use super::trouble::{Kind, Trouble};
+use crate::disk::stamp::Stamp;
 use crate::model::origin::Location;
 use crate::model::secret::SecretValue;
-use crate::source::file::{ShownPath, Stamp};
+use crate::source::file::ShownPath;
 use crate::source::{Fault, FaultKind};
 
 /// The largest credential file, in bytes.

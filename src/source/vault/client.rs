@@ -23,10 +23,11 @@ use serde::de::DeserializeOwned;
 use super::api::{Envelope, Read};
 use super::config::{Config, Tls};
 use super::trouble::{Kind, Trouble};
+use crate::disk::stamp::Stamp;
 use crate::model::origin::Location;
 use crate::model::secret::SecretValue;
 use crate::network::{Break, retry_after};
-use crate::source::file::{FileText, ShownPath, Stamp};
+use crate::source::file::{FileText, ShownPath};
 use crate::source::{Fault, FaultKind};
 
 /// The largest answer, in bytes. A secret is below one MiB; a folder of ten

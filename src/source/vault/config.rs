@@ -44,6 +44,8 @@ pub struct Config {
     pub timeout: Duration,
     /// The most that a one-shot command waits for it, all retries included.
     pub deadline: Duration,
+    /// Whether rotation may write to it: `doctor` then looks at what a write needs.
+    pub rotates: bool,
 }
 
 /// `http://` or `https://`, a host, maybe a port and a path in front of `/v1`. No

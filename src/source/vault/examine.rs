@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::api::{CapabilitiesSelf, HealthAnswer};
+use super::api::{CapabilitiesSelf, HealthAnswer, MountAnswer, Read};
 use super::auth::LoginFault;
 use super::client::{Client, Lane};
-use super::config::{Config, Engine};
+use super::config::{Config, Engine, PathSpec};
 use super::layer::login_fault;
 use super::policy::{Access, Need, needed};
+use super::read;
 use super::state::State as Known;
 use super::trouble::{Kind, Trouble};
 use crate::model::schema::kind::go_duration;
+use crate::model::secret::SecretValue;
 use crate::network::Break;
 use crate::source::{Fault, FaultKind, Observation, State};
 
@@ -37,6 +39,9 @@ pub(super) async fn examine(config: &Config, known: &mut Known) -> Vec<Observati
     let Some(client) = login(config, known, &mut told).await else { return told };
     token(known, &client, &mut told).await;
     permissions(config, known, &client, &mut told).await;
+    if config.rotates {
+        comparisons(config, known, &client, &mut told).await;
+    }
     told
 }
 
@@ -199,7 +204,12 @@ async fn permissions(config: &Config, known: &Known, client: &Client, told: &mut
         .map(|spec| {
             let mut needs = vec![(needed(spec, Access::Values), State::Wrong)];
             match spec.engine {
-                Engine::Kv2 { .. } => needs.push((needed(spec, Access::Version), State::Degraded)),
+                Engine::Kv2 { .. } => {
+                    needs.push((needed(spec, Access::Version), State::Degraded));
+                    if config.rotates {
+                        needs.push((needed(spec, Access::Write), State::Degraded));
+                    }
+                }
                 Engine::Database { .. } => {
                     needs.push((needed(spec, Access::RenewLease), State::Degraded));
                     needs.push((needed(spec, Access::RevokeLease), State::Degraded));
@@ -236,6 +246,49 @@ async fn permissions(config: &Config, known: &Known, client: &Client, told: &mut
             continue;
         };
         let words: Vec<String> = lacks.iter().map(|(need, _)| need.to_string()).collect();
-        told.push(observe(&shown, worst, words.join("; "), Some(Need::HELP)));
+        let help = if config.rotates { Need::HELP_OF_A_ROTATOR } else { Need::HELP };
+        told.push(observe(&shown, worst, words.join("; "), Some(help)));
     }
+}
+
+/// Whether somebody's write that is compared with nothing could undo a rotation.
+async fn comparisons(config: &Config, known: &Known, client: &Client, told: &mut Vec<Observation>) {
+    let Some(session) = &known.session else { return };
+    for spec in &config.paths {
+        let Engine::Kv2 { mount, path } = &spec.engine else { continue };
+        let shown = spec.engine.shown_path();
+        told.push(match must_compare(client, &session.token, spec, mount, path).await {
+            Ok(true) => observe(&shown, State::Fine, "a write has to name the version that it follows".into(), None),
+            Ok(false) => {
+                let detail = "a write need not name the version that it follows: one that does not can undo a \
+                              rotation unseen";
+                let help = format!("bao kv metadata put -mount={mount} -cas-required=true {path}");
+                observe(&shown, State::Degraded, detail.into(), Some(&help))
+            }
+            // There will be metadata with the first version.
+            Err(Trouble { kind: Kind::NotFound, .. }) => continue,
+            Err(Trouble { kind, .. }) => {
+                let detail = format!(
+                    "whether a write has to name the version that it follows cannot be told: the server {kind}"
+                );
+                observe(&shown, State::Fine, detail, None)
+            }
+        });
+    }
+}
+
+/// Whether the server refuses a write that names no version: by the secret, or by its mount.
+async fn must_compare(
+    client: &Client,
+    token: &SecretValue,
+    spec: &PathSpec,
+    mount: &str,
+    path: &str,
+) -> Result<bool, Trouble> {
+    if read::metadata(client, token, mount, path).await?.cas_required {
+        return Ok(true);
+    }
+    let request = Read { path: needed(spec, Access::Mount).path };
+    let answer = client.ask::<MountAnswer>(Lane::Poll, Some(token), request).await?;
+    Ok(answer.data.ok_or(Kind::NotTheApi)?.cas_required)
 }

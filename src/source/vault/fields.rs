@@ -11,7 +11,7 @@ use crate::model::secret::SecretValue;
 use crate::source::fields::{Select, Taken, Words, select_fields};
 
 /// As Vault calls them.
-const WORDS: Words = Words { field: "field", holder: "secret" };
+pub(super) const WORDS: Words = Words { field: "field", holder: "secret" };
 
 /// Takes the values of a secret.
 pub(super) fn take(raw: &RawFields, select: &Select, known: &BTreeSet<Key>) -> Taken {
@@ -34,7 +34,7 @@ pub(super) fn take_names<'n>(
 }
 
 /// A field's text; none where it is null.
-fn text(json: &str) -> Option<SecretValue> {
+pub(super) fn text(json: &str) -> Option<SecretValue> {
     match json.as_bytes().first() {
         Some(b'"') => serde_json::from_str::<String>(json).ok().map(SecretValue::new),
         Some(b'n') => None,

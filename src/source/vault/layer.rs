@@ -14,6 +14,7 @@ use crate::model::finding::Code;
 use crate::model::key::SourceName;
 use crate::model::layer::{Layer, Offer, Place, Remark, Value};
 use crate::model::origin::{Location, Origin, Revision};
+use crate::model::rotation::FIELD;
 use crate::model::secret::SecretValue;
 use crate::source::{Fault, FaultKind};
 
@@ -34,6 +35,7 @@ pub(super) fn layer(name: &SourceName, config: &Config, state: &State) -> (Layer
         let revision: Option<Box<str>> = held.version.as_ref().map(|v| v.version.to_string().into());
         let modified = held.version.as_ref().and_then(super::api::VersionAnswer::created);
         let origin = |field: &str| Origin {
+            mark: held.marks.get(field),
             source: name.clone(),
             location: Location::Field {
                 of: Arc::clone(&path.place),
@@ -43,6 +45,16 @@ pub(super) fn layer(name: &SourceName, config: &Config, state: &State) -> (Layer
             revision: revision.clone().map(Revision),
             modified,
         };
+        if let Some(fault) = held.marks.fault {
+            layer.remarks.push(Remark {
+                code: Code::UnknownName,
+                origin: origin(FIELD),
+                message: format!("the state of rotations in {FIELD} cannot be used: {fault}"),
+                help: format!(
+                    "write {FIELD} as it was in the version before: until then nothing is rotated there"
+                ),
+            });
+        }
         for note in &held.taken.notes {
             layer.remarks.push(Remark {
                 code: Code::UnknownName,
@@ -85,6 +97,7 @@ fn unseen_versions(name: &SourceName, path: &Tracked) -> Remark {
     Remark {
         code: Code::NotPermitted,
         origin: Origin {
+            mark: None,
             source: name.clone(),
             location: Location::Named(path.place.as_ref().into()),
             revision: None,
@@ -100,6 +113,7 @@ fn unverified(name: &SourceName, config: &Config) -> Remark {
     Remark {
         code: Code::NotVerified,
         origin: Origin {
+            mark: None,
             source: name.clone(),
             location: Location::Named(address.into()),
             revision: None,

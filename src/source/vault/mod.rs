@@ -2,8 +2,9 @@
 //!
 //! Owns: everything that is known of one server. `config` is what the settings
 //! say; `auth` logs in, `read` reads one path, `state` remembers, `watch` notices
-//! changes, `layer` tells the rest of the program. `client` is the only room that
-//! speaks HTTP, and no other room of the program names `vaultrs`.
+//! changes, `layer` tells the rest of the program; `write` changes one path, and
+//! `replaced` what is lent. `client` is the only room that speaks HTTP, and no other
+//! room of the program names `vaultrs`.
 //! Invariants: unreachable is not missing (`trouble`); a deletion is what the
 //! server states to be one; no version is older than one that was seen; a
 //! failure of one path leaves the others alone.
@@ -14,6 +15,7 @@ mod auth;
 mod client;
 mod clock;
 pub mod config;
+mod document;
 mod examine;
 mod fields;
 mod layer;
@@ -21,10 +23,12 @@ mod life;
 mod look;
 pub mod policy;
 mod read;
+mod replaced;
 mod state;
 mod trouble;
 mod vitals;
 mod watch;
+mod write;
 
 pub use config::Config;
 
@@ -36,12 +40,13 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::read::Lease;
-use self::state::State;
+use self::state::{State, Tracked};
 use self::trouble::Kind;
 use self::vitals::{Held, Standing};
 use self::watch::{BREATH, Watcher};
+use super::writable::{WritableSource, WriteError};
 use super::{Ask, Observation, Source, SourceError, Use, Vitals};
-use crate::model::key::SourceName;
+use crate::model::key::{Key, SourceName};
 use crate::model::layer::Layer;
 use crate::model::secret::SecretValue;
 use crate::network::Break;
@@ -62,6 +67,8 @@ struct Shared {
     standing: std::sync::Mutex<Standing>,
     /// Told when a fetch would give something else.
     moved: Notify,
+    /// Told when something may be due before the watcher would wake.
+    woken: Notify,
 }
 
 impl VaultSource {
@@ -70,7 +77,8 @@ impl VaultSource {
     pub fn new(name: SourceName, config: Config, token: Option<SecretValue>) -> Self {
         let state = State::new(&config, token);
         let standing = std::sync::Mutex::new(Standing::of(&state, Instant::now()));
-        let shared = Shared { config, state: Mutex::new(state), standing, moved: Notify::new() };
+        let (moved, woken) = (Notify::new(), Notify::new());
+        let shared = Shared { config, state: Mutex::new(state), standing, moved, woken };
         let shared = Arc::new(shared);
         Self { name, shared, watcher: Mutex::new(None) }
     }
@@ -102,6 +110,8 @@ impl Source for VaultSource {
         } else {
             state.read(config, ask.known, ask.names_only).await;
         }
+        // What was lent now may have to be renewed before the watcher would look.
+        self.shared.woken.notify_one();
         let (layer, faults) = layer::layer(&self.name, config, &state);
         if faults.is_empty() {
             Ok(layer)
@@ -131,6 +141,28 @@ impl Source for VaultSource {
         vitals::vitals(&self.shared, Instant::now())
     }
 
+    fn writable(&self) -> Option<&dyn WritableSource> {
+        Some(self)
+    }
+
+    async fn replace_lent(&self, key: &Key) -> Option<Result<(), WriteError>> {
+        let done = Held::of(&self.shared).await.replace_lent(&self.shared.config, key).await;
+        if let Some(Ok(())) = done {
+            self.shared.moved.notify_one();
+            self.shared.woken.notify_one();
+        }
+        done
+    }
+
+    async fn has_replaced(&self, key: &Key) -> bool {
+        Held::of(&self.shared).await.has_replaced(key)
+    }
+
+    async fn give_up_replaced(&self, key: &Key) {
+        Held::of(&self.shared).await.give_up_replaced(&self.shared.config, key).await;
+        self.shared.woken.notify_one();
+    }
+
     async fn close(&self, values: Use) {
         if let Some(watcher) = self.watcher.lock().await.take() {
             watcher.stop().await;
@@ -153,7 +185,7 @@ impl State {
     /// Gives back what would live on at the server for nothing.
     async fn give_back(&mut self, values: Use) {
         let (Some((_, client)), Some(session)) = (&self.client, self.session.take()) else { return };
-        let leases = || self.paths.iter().filter_map(|path| path.lease());
+        let leases = || self.paths.iter().flat_map(Tracked::leases);
         if values == Use::GoesOn && leases().next().is_some() {
             return;
         }
@@ -171,6 +203,7 @@ impl State {
         for path in &mut self.paths {
             path.stale = true;
             path.held = None;
+            path.replaced = None;
         }
     }
 }

@@ -61,6 +61,8 @@ pub enum Access {
     Folder,
     /// Writes by check-and-set where something is already.
     Write,
+    /// Asks whether the whole mount insists on check-and-set.
+    Mount,
     /// Prolongs a lease.
     RenewLease,
     /// Ends a lease.
@@ -80,6 +82,9 @@ impl Need {
     /// What to do when it is refused.
     pub const HELP: &'static str = "`dlconf vault-policy` prints the policy that these settings need: write it to the server and \
          attach it to the role";
+    /// The same, to who rotates.
+    pub const HELP_OF_A_ROTATOR: &'static str = "`dlconf vault-policy --rotate` prints the policy that these settings \
+         need: write it to the server and attach it to the role";
 }
 
 /// The sentence of a refusal (DLC051).
@@ -111,8 +116,9 @@ pub fn needed(spec: &PathSpec, access: Access) -> Need {
         (Access::Folder, Engine::Kv2 { mount, path }) => {
             need(format!("{mount}/detailed-metadata/{}", folder(path)), Capability::List)
         }
+        (Access::Mount, Engine::Kv2 { mount, .. }) => need(format!("{mount}/config"), Capability::Read),
         (Access::Write, engine) => need(engine.api_path(), Capability::Update),
-        (Access::Values | Access::Names | Access::Version | Access::Folder, engine) => {
+        (Access::Values | Access::Names | Access::Version | Access::Folder | Access::Mount, engine) => {
             need(engine.api_path(), Capability::Read)
         }
     }
@@ -244,6 +250,12 @@ impl List {
             let create = Need { capability: Capability::Create, ..write.clone() };
             self.add(Weight::Needed, write, format!("{shown}: rotation writes by check-and-set"));
             self.add(Weight::Needed, create, format!("{shown}: `create` is for the first time"));
+            // The same words for every path, so that they merge.
+            self.add(
+                Weight::Needed,
+                needed(spec, Access::Mount),
+                "`dlconf doctor` asks whether the mount insists on check-and-set",
+            );
         }
     }
 

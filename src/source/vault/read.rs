@@ -18,6 +18,7 @@ use super::api::{
 };
 use super::client::{Client, Lane};
 use super::config::{Engine, PathSpec};
+use super::document::Marks;
 use super::fields::{take, take_names};
 use super::life::Life;
 use super::trouble::{Kind, Trouble};
@@ -32,6 +33,8 @@ pub(super) struct Holding {
     pub(super) version: Option<VersionAnswer>,
     pub(super) state: Stored,
     pub(super) taken: Taken,
+    /// Which keys of rotations the fields are.
+    pub(super) marks: Marks,
     pub(super) lease: Option<Lease>,
     /// How long the answer is good, where it says so itself.
     pub(super) good_for: Option<Duration>,
@@ -74,31 +77,52 @@ pub(super) async fn values(
     spec: &PathSpec,
     known: &BTreeSet<Key>,
 ) -> Result<Holding, Trouble> {
-    let token = Some(token);
     match &spec.engine {
         Engine::Kv2 { mount, path } => {
-            let request = ReadSecretRequest { mount: mount.clone(), path: path.clone(), version: None };
-            let reply = client.exchange(Lane::Data, token, request).await?;
-            let stated = stated::<SecretAnswer>(reply.status, &reply.body);
-            let answer = match stated.filter(|answer| answer.metadata.is_gone()) {
-                Some(answer) => answer,
-                None => match reply.envelope::<SecretAnswer>() {
-                    Ok(answer) => answer.data.ok_or(Kind::NotTheApi)?,
-                    Err(trouble) if trouble.kind == Kind::NotFound => return Ok(nothing()),
-                    Err(trouble) => return Err(trouble),
-                },
+            let Some((answer, _)) = secret(client, token, mount, path, None).await? else {
+                return Ok(nothing());
             };
-            let given = answer.data.map(|raw| take(&raw, &spec.select, known));
-            Ok(Holding::of_version(answer.metadata, given))
+            let given = answer.data.as_ref().map(|raw| take(raw, &spec.select, known));
+            let marks = given.as_ref().zip(answer.data.as_ref()).map(|(given, raw)| Marks::of(raw, given));
+            let marks = marks.unwrap_or_default();
+            Ok(Holding { marks, ..Holding::of_version(answer.metadata, given) })
         }
         Engine::Kv1 { mount, path } => {
             let request = GetSecretRequest { mount: mount.clone(), path: path.clone() };
-            plain(client.ask(Lane::Data, token, request).await, spec, known, false)
+            plain(client.ask(Lane::Data, Some(token), request).await, spec, known, false)
         }
         Engine::Database { path } | Engine::Generic { path } => {
-            plain(client.ask(Lane::Data, token, Read { path: path.clone() }).await, spec, known, true)
+            let request = Read { path: path.clone() };
+            plain(client.ask(Lane::Data, Some(token), request).await, spec, known, true)
         }
     }
+}
+
+/// A KV v2 secret, the newest version or this one, and the server's clock. Its data are
+/// none where the server states that the version is gone; none at all where nobody states
+/// anything.
+///
+/// # Errors
+/// As [`values`].
+pub(super) async fn secret(
+    client: &Client,
+    token: &SecretValue,
+    mount: &str,
+    path: &str,
+    version: Option<u64>,
+) -> Result<Option<(SecretAnswer, Option<SystemTime>)>, Trouble> {
+    let request = ReadSecretRequest { mount: mount.to_owned(), path: path.to_owned(), version };
+    let reply = client.exchange(Lane::Data, Some(token), request).await?;
+    let stated = stated::<SecretAnswer>(reply.status, &reply.body);
+    let answer = match stated.filter(|answer| answer.metadata.is_gone()) {
+        Some(answer) => answer,
+        None => match reply.envelope::<SecretAnswer>() {
+            Ok(answer) => answer.data.ok_or(Kind::NotTheApi)?,
+            Err(trouble) if trouble.kind == Kind::NotFound => return Ok(None),
+            Err(trouble) => return Err(trouble),
+        },
+    };
+    Ok(Some((answer, reply.date)))
 }
 
 /// Reads the names of a path's fields, and no value where the engine can tell
@@ -155,10 +179,23 @@ pub(super) async fn version(
     mount: &str,
     path: &str,
 ) -> Result<VersionAnswer, Trouble> {
+    // Metadata without any version: made by `kv metadata put`.
+    metadata(client, token, mount, path).await?.current().ok_or_else(|| Kind::NotFound.into())
+}
+
+/// What a KV v2 secret is, without its values.
+///
+/// # Errors
+/// [`Trouble`]; [`Kind::NotFound`] where it has no metadata.
+pub(super) async fn metadata(
+    client: &Client,
+    token: &SecretValue,
+    mount: &str,
+    path: &str,
+) -> Result<MetadataAnswer, Trouble> {
     let request = ReadSecretMetadataRequest { mount: mount.to_owned(), path: path.to_owned() };
     let answer = client.ask::<MetadataAnswer>(Lane::Poll, Some(token), request).await?;
-    // Metadata without any version: made by `kv metadata put`.
-    answer.data.ok_or(Kind::NotTheApi)?.current().ok_or_else(|| Kind::NotFound.into())
+    answer.data.ok_or_else(|| Kind::NotTheApi.into())
 }
 
 /// A 404 that states what became of a version carries it as data.
@@ -170,7 +207,14 @@ fn stated<T: serde::de::DeserializeOwned>(status: u16, body: &[u8]) -> Option<T>
 }
 
 fn nothing() -> Holding {
-    Holding { version: None, state: Stored::Nothing, taken: Taken::default(), lease: None, good_for: None }
+    Holding {
+        version: None,
+        state: Stored::Nothing,
+        taken: Taken::default(),
+        marks: Marks::default(),
+        lease: None,
+        good_for: None,
+    }
 }
 
 fn plain(
@@ -194,7 +238,7 @@ fn plain(
     let good_for = raw.get("ttl").filter(|_| may_be_leased && lease.is_none());
     let good_for = good_for.and_then(|ttl| ttl.get().parse().ok()).map(Duration::from_secs);
     let taken = take(&raw, &spec.select, known);
-    Ok(Holding { version: None, state: Stored::Present, taken, lease, good_for })
+    Ok(Holding { state: Stored::Present, taken, lease, good_for, ..nothing() })
 }
 
 impl Holding {
@@ -213,6 +257,7 @@ impl Holding {
     pub(super) fn gives_the_same(&self, other: &Self) -> bool {
         let (mine, theirs) = (&self.taken.fields, &other.taken.fields);
         self.state == other.state
+            && self.marks == other.marks
             && mine.len() == theirs.len()
             && mine.iter().zip(theirs).all(|(a, b)| {
                 let same = match (&a.value, &b.value) {

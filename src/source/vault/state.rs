@@ -17,12 +17,13 @@ use super::auth::{Login, LoginFault, Session};
 use super::client::{Client, stamps};
 use super::config::{Config, PathSpec};
 use super::read::{self, Holding, Lease, Stored};
+use super::replaced::Replaced;
 use super::trouble::{Kind, Trouble};
+use crate::disk::stamp::Stamp;
 use crate::model::key::Key;
 use crate::model::secret::SecretValue;
 use crate::source::Fault;
 use crate::source::backoff::{Backoff, share};
-use crate::source::file::Stamp;
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 8;
@@ -64,6 +65,10 @@ pub(super) struct Tracked {
     pub(super) place: Arc<str>,
     /// What it held when it was last read.
     pub(super) held: Option<Holding>,
+    /// The last version that was written from here: an older one is an answer of the past.
+    pub(super) written: Option<VersionAnswer>,
+    /// The lease before the one that is held, while somebody may use it.
+    pub(super) replaced: Option<Replaced>,
     /// Whether it has to be read.
     pub(super) stale: bool,
     /// Whether somebody was told so since it was last tried.
@@ -88,6 +93,8 @@ impl Tracked {
             spec,
             place,
             held: None,
+            written: None,
+            replaced: None,
             stale: true,
             told: false,
             behind_since: None,
@@ -103,6 +110,21 @@ impl Tracked {
     /// Its lease, where it has one.
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.held.as_ref().and_then(|held| held.lease.as_ref())
+    }
+
+    /// Every lease that it has, also the one before.
+    pub(super) fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.lease().into_iter().chain(self.replaced.as_ref().map(|replaced| &replaced.lease))
+    }
+
+    fn leases_mut(&mut self) -> impl Iterator<Item = &mut Lease> {
+        let held = self.held.as_mut().and_then(|held| held.lease.as_mut());
+        held.into_iter().chain(self.replaced.as_mut().map(|replaced| &mut replaced.lease))
+    }
+
+    /// Whether what is held gives a variable.
+    pub(super) fn gives(&self, key: &Key) -> bool {
+        self.held.as_ref().is_some_and(|held| held.taken.fields.iter().any(|field| field.key == *key))
     }
 
     /// Notes that what is held is not what the server has.
@@ -165,10 +187,10 @@ impl Tracked {
         recovered || !same
     }
 
-    /// Whether a version is older than the one that is held.
+    /// Whether a version is older than one that is held or was written here.
     pub(super) fn is_behind(&self, version: &VersionAnswer) -> bool {
         let held = self.held.as_ref().and_then(|held| held.version.as_ref());
-        held.is_some_and(|held| !version.may_follow(held))
+        held.into_iter().chain(&self.written).any(|seen| !version.may_follow(seen))
     }
 
     /// Notes that the server tells an older version. True if that is news: it has
@@ -239,6 +261,9 @@ impl State {
         }
         if *self.known != *known {
             self.known = Arc::new(known.clone());
+            // A field may be of another variable now. What is lent is not made anew for that.
+            let unlent = self.paths.iter_mut().filter(|path| path.lease().is_none());
+            unlent.for_each(|path| path.stale = true);
         }
         let now = Instant::now();
         if !self.paths.iter().any(|path| path.is_due(now)) {
@@ -303,7 +328,7 @@ impl State {
     /// Gives the token up. What it leased ends when it does.
     pub(super) fn drop_token(&mut self) {
         let Some(end) = self.session.take().and_then(|session| session.life?.ends()) else { return };
-        for lease in self.paths.iter_mut().filter_map(|path| path.held.as_mut()?.lease.as_mut()) {
+        for lease in self.paths.iter_mut().flat_map(Tracked::leases_mut) {
             lease.life = lease.life.limited(end);
         }
     }
@@ -312,7 +337,7 @@ impl State {
     /// be permitted to look at itself: then it would live on for nobody, unless
     /// leases hang on it.
     pub(super) async fn drop_refused_token(&mut self, client: &Client) {
-        let leased = self.paths.iter().any(|path| path.lease().is_some());
+        let leased = self.paths.iter().any(|path| path.leases().next().is_some());
         if let Some(session) = self.session.as_ref().filter(|session| session.ours && !leased) {
             let _dead_already = session.revoke(client).await;
         }

@@ -63,6 +63,8 @@ pub(super) enum Kind {
     Unwrapped,
     /// The lease is gone.
     NoLease,
+    /// What was to be written was compared with a version that is not the newest.
+    Outdated,
     /// It refuses the request otherwise (4xx).
     Rejected(u16),
     /// The request cannot be written: the token or the namespace holds what no
@@ -132,6 +134,7 @@ impl Kind {
                 "treat the secret-id as stolen until you know who unwrapped it; then write a new wrapping token"
             }
             Self::NoLease => "nothing: new credentials are asked for",
+            Self::Outdated => "nothing: it is read again",
             Self::Unwritable => "the token file holds more than a token, or the namespace is none",
         }
     }
@@ -161,6 +164,7 @@ impl fmt::Display for Kind {
             Self::LoginRefused => "refuses the login",
             Self::Unwrapped => "says that the wrapping token was used already, or has ended",
             Self::NoLease => "says that the lease is gone",
+            Self::Outdated => "has another version there than the one that was read",
             Self::Rejected(status) => return write!(f, "refuses the request ({status})"),
             Self::Unwritable => "cannot be asked: the token or the namespace holds what no header can",
         };
@@ -201,6 +205,7 @@ impl Trouble {
                 Kind::Network(Break::NotHttp)
             }
             400 if said("wrapping token is not valid") => Kind::Unwrapped,
+            400 if said("check-and-set parameter did not match") => Kind::Outdated,
             400 if said("lease not found") || said("invalid lease") => Kind::NoLease,
             400 if said("invalid role or secret ID")
                 || said("invalid role ID")

@@ -75,6 +75,8 @@ struct Agenda {
     /// The token's and each lease's next step, drawn once for each grant.
     session: Clock,
     leases: Vec<Clock>,
+    /// Those of leases that were replaced.
+    replaced: Vec<Clock>,
 }
 
 /// One request of a tick.
@@ -91,6 +93,8 @@ async fn watch(shared: &Shared, stop: &Notify) {
         let next = agenda.next(&*Held::of(shared).await, config);
         tokio::select! {
             () = stop.notified() => return,
+            // What was asked for meanwhile may be due before that.
+            () = shared.woken.notified() => continue,
             () = sleep_until(next) => {}
         }
         let mut state = Held::of(shared).await;
@@ -129,8 +133,8 @@ impl Agenda {
         for path in single {
             add(What::Path(path));
         }
-        let leases = state.paths.iter().map(|_| Clock::default()).collect();
-        Self { looks, session: Clock::default(), leases }
+        let clocks = || state.paths.iter().map(|_| Clock::default()).collect();
+        Self { looks, session: Clock::default(), leases: clocks(), replaced: clocks() }
     }
 
     /// When something is due.
@@ -149,6 +153,9 @@ impl Agenda {
         consider(self.session.at(state.session.as_ref().and_then(|session| session.life.as_ref())));
         for (clock, path) in self.leases.iter_mut().zip(&state.paths) {
             consider(clock.at(path.lease().filter(|_| !path.stale).map(|lease| &lease.life)));
+        }
+        for (clock, path) in self.replaced.iter_mut().zip(&state.paths) {
+            consider(path.replaced.as_ref().and_then(|replaced| replaced.due(clock)));
         }
         self.looks.iter().for_each(|look| consider(Some(look.due)));
         let waiting = state.paths.iter().filter(|path| path.is_news());
@@ -169,6 +176,7 @@ impl Agenda {
         }
         moved |= self.token(config, state, &client).await;
         self.renew_leases(state, &client).await;
+        self.keep_replaced(state, &client).await;
         self.replace_leases(state);
         moved |= self.look(config, state, &client).await;
         let now = Instant::now();
@@ -189,6 +197,9 @@ impl Agenda {
         self.looks = Self::new(config, state).looks;
         for (clock, path) in self.leases.iter_mut().zip(&state.paths) {
             clock.hasten(path.lease().map(|lease| &lease.life));
+        }
+        for (clock, path) in self.replaced.iter_mut().zip(&state.paths) {
+            clock.hasten(path.replaced.as_ref().map(|replaced| &replaced.lease.life));
         }
         said
     }
@@ -288,6 +299,19 @@ impl Agenda {
         }
         if forbidden && state.token_is_dead(client).await {
             state.drop_refused_token(client).await;
+        }
+    }
+
+    /// Keeps what was lent before alive, or ends it.
+    async fn keep_replaced(&mut self, state: &mut State, client: &Client) {
+        let now = Instant::now();
+        let Some(token) = state.session.as_ref().map(|session| &session.token) else { return };
+        for (clock, path) in self.replaced.iter_mut().zip(&mut state.paths) {
+            let Some(replaced) = path.replaced.as_mut() else { continue };
+            let is_due = replaced.due(clock).is_some_and(|at| at <= now);
+            if is_due && !replaced.keep(clock, client, token).await {
+                path.replaced = None;
+            }
         }
     }
 

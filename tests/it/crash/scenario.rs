@@ -1,5 +1,6 @@
 //! What is killed and failed: a delivery of each kind over an old one, one into
-//! folders that are missing, and a file of a snapshot's size.
+//! folders that are missing, a file of a snapshot's size, and a file that a rotation
+//! writes back.
 
 use std::fs;
 use std::io;
@@ -10,9 +11,13 @@ use dlconf::access::Released;
 use dlconf::delivery::config::DeliveryConfig;
 use dlconf::delivery::directory::Directory;
 use dlconf::delivery::env_file::EnvFile;
-use dlconf::delivery::file::{self, Permissions};
 use dlconf::delivery::{Delivery, Outcome};
+use dlconf::disk::file::{self, Permissions};
+use dlconf::disk::hold::hold;
+use dlconf::disk::stamp::Stamp;
+use dlconf::disk::write_error::WriteError;
 
+use crate::daemon::PATIENCE;
 use crate::released::{directory, env_file, names, released};
 
 /// Part of every value, to be found where it must not be.
@@ -28,6 +33,7 @@ pub(super) enum Kind {
     Directory,
     MissingDirectory,
     Snapshot,
+    WrittenBack,
 }
 
 /// Which of the two generations is there; none at all is as good as the old
@@ -45,8 +51,14 @@ pub(super) struct Scenario {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Kind; 5] =
-        [Kind::EnvFile, Kind::MissingFolders, Kind::Directory, Kind::MissingDirectory, Kind::Snapshot];
+    pub(super) const ALL: [Kind; 6] = [
+        Kind::EnvFile,
+        Kind::MissingFolders,
+        Kind::Directory,
+        Kind::MissingDirectory,
+        Kind::Snapshot,
+        Kind::WrittenBack,
+    ];
 
     /// In the child, from what it was given: the folder is named after the kind.
     pub(super) fn given(text: &str) -> Self {
@@ -64,7 +76,12 @@ impl Scenario {
         }
         fs::create_dir(&scenario.folder).unwrap();
         if scenario.had_old() {
-            scenario.writer(Seen::Old).write().unwrap();
+            if kind == Kind::WrittenBack {
+                let (old, permissions) = (snapshot(Seen::Old), Permissions::private());
+                file::replace(&scenario.path(), &old, &permissions).unwrap();
+            } else {
+                scenario.writer(Seen::Old).write().unwrap();
+            }
         }
         scenario
     }
@@ -85,7 +102,7 @@ impl Scenario {
     fn path(&self) -> PathBuf {
         match self.kind {
             Kind::MissingFolders => self.folder.join("run/dlconf/app.env"),
-            Kind::EnvFile | Kind::Snapshot => self.folder.join("app.env"),
+            Kind::EnvFile | Kind::Snapshot | Kind::WrittenBack => self.folder.join("app.env"),
             Kind::MissingDirectory => self.folder.join("run/secrets"),
             Kind::Directory => self.folder.join("secrets"),
         }
@@ -113,9 +130,9 @@ impl Scenario {
         let delivery: Option<Box<dyn Delivery>> = match self.kind {
             Kind::EnvFile | Kind::MissingFolders => Some(Box::new(EnvFile::new(&self.config()))),
             Kind::Directory | Kind::MissingDirectory => Some(Box::new(Directory::new(&self.config()))),
-            Kind::Snapshot => None,
+            Kind::Snapshot | Kind::WrittenBack => None,
         };
-        Writer { delivery, released, snapshot: snapshot(generation), path: self.path() }
+        Writer { kind: self.kind, delivery, released, snapshot: snapshot(generation), path: self.path() }
     }
 
     /// What a reader sees. Panics when that is neither all old nor all new.
@@ -123,7 +140,7 @@ impl Scenario {
         let seen = match self.kind {
             Kind::EnvFile | Kind::MissingFolders => self.in_env_file(),
             Kind::Directory | Kind::MissingDirectory => self.in_directory(),
-            Kind::Snapshot => self.in_snapshot(),
+            Kind::Snapshot | Kind::WrittenBack => self.in_snapshot(),
         };
         seen.unwrap_or_else(|error| {
             let nothing = error.kind() == io::ErrorKind::NotFound && !self.had_old();
@@ -228,6 +245,7 @@ impl Scenario {
 
 /// What delivers one generation.
 pub(super) struct Writer {
+    kind: Kind,
     delivery: Option<Box<dyn Delivery>>,
     released: Released,
     snapshot: Vec<u8>,
@@ -249,11 +267,23 @@ impl Writer {
                 Ok(outcome) => Ok(outcome == Outcome::Changed),
                 Err(error) => Err(format!("{error}; {}", error.help)),
             },
+            None if self.kind == Kind::WrittenBack => {
+                self.written_back().map(|()| true).map_err(|error| format!("{error}; {}", error.help()))
+            }
             None => match file::replace(&self.path, &self.snapshot, &Permissions::private()) {
                 Ok(()) => Ok(true),
                 Err(error) => Err(format!("{error}; {}", error.help())),
             },
         }
+    }
+}
+
+impl Writer {
+    /// As a source does it: held, and replaced if it is what was read.
+    fn written_back(&self) -> Result<(), WriteError> {
+        let held = hold(&self.path, PATIENCE)?;
+        let read = Stamp::of(&fs::metadata(&self.path).unwrap());
+        held.replace(&self.snapshot, read).map(drop)
     }
 }
 

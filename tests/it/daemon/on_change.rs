@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use dlconf::model::rotation::{KeyNote, Kid, Ledger, Print, Progress, Slot};
+
 use super::*;
 
 /// The app's delivery runs this in a shell.
@@ -40,6 +42,35 @@ fn a_program_runs_for_changed_bytes_only() {
     assert!(!environment.contains("STRANGE_SECRET") && !environment.contains(TOKEN), "{environment}");
     let hook = named(&daemon.status()["deliveries"], "app")["on_change"].clone();
     assert_eq!((&hook["ok"], &hook["detail"]), (&true.into(), &"exit code 0".into()));
+}
+
+/// Which key of a rotation a value is makes a generation, and touches no reader.
+#[test]
+fn the_name_of_a_key_changes_no_bytes() {
+    let folder = usual();
+    running(&folder, NOTES, "min_interval = \"0s\"");
+    let daemon = Daemon::ready(&folder);
+    daemon.says_for(1, "on_change of delivery app: exit code 0");
+    let (before, generation) = (trace(&folder.join("out/app.env")), daemon.generation());
+    for kid in ["k1", "k2"] {
+        let note = KeyNote {
+            kid: Kid::new(kid).unwrap(),
+            print: Some(Print::of(&Kid::new(kid).unwrap(), &TOKEN.into())),
+            not_before: None,
+            rest: serde_json::Map::new(),
+        };
+        let progress = Progress { keys: [(Slot::Current, note)].into(), ..Progress::default() };
+        let state = Ledger::default().with("TOKEN", progress).to_text();
+        let published = daemon.count("published ");
+        put(&folder, ".env", &format!("{}DLCONF_STATE='{state}'\n", shop("one")));
+        daemon.says_for(published + 1, "published ");
+    }
+    assert_eq!(daemon.generation(), generation + 2);
+    daemon.fence(&folder);
+    assert_eq!(trace(&folder.join("out/app.env")), before);
+    put(&folder, ".env", &shop("two"));
+    daemon.says_for(2, "on_change of delivery app: exit code 0");
+    assert_eq!(folder.read("told").lines().count(), 2);
 }
 
 #[test]

@@ -28,6 +28,11 @@ const READER: &str = "reader";
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
+/// Runs what waits on one thread, as dlconf does.
+pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+}
+
 /// Runs a test on the fake, then on the real server if there is one.
 pub(crate) fn everywhere(test: impl Fn(&Cluster)) {
     test(&Cluster::fake());
@@ -221,10 +226,19 @@ impl Cluster {
             answer.fine();
         }
         for (of, name) in objects {
-            for verb in ["get", "list", "watch"] {
+            for verb in ["get", "list", "watch", "patch"] {
                 self.wait_for_right(*of, name, verb, verbs.contains(&verb));
             }
         }
+    }
+
+    /// Lets the account do anything with Leases; on the fake, where that holds at once.
+    pub(crate) fn grant_leases(&self) {
+        self.faults();
+        let rules =
+            json!([{ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"] }]);
+        let role = json!({ "metadata": { "name": READER }, "rules": rules });
+        soon("the Role", || self.admin.post(&self.rbac("roles"), &role));
     }
 
     /// Takes every right away, and waits until that holds.

@@ -164,6 +164,26 @@ fn without_any_one_of_its_verbs_something_is_wrong() {
 }
 
 #[test]
+fn who_says_what_runs_may_write_leases_and_who_rotates_may_read_all() {
+    everywhere(|cluster| {
+        let shop = scene(cluster);
+        apply(cluster, &printed(&shop, &["--acknowledge"]));
+        let reader = cluster.reader();
+        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", cluster.namespace);
+        let lease = |name: &str| json!({ "metadata": { "name": name }, "spec": { "holderIdentity": "a" } });
+        answers("create", 201, || reader.post(&leases, &lease("acks-api-1")).status);
+        let path = format!("{leases}/acks-api-1");
+        let mine = reader.get(&path).fine();
+        reader.put(&path, &mine).fine();
+        assert_eq!((reader.get(&leases).status, reader.delete(&path).status), (403, 403));
+        assert_eq!(reader.get(&cluster.path(Of::Secret, "stranger")).status, 403);
+        apply(cluster, &printed(&shop, &["--acknowledge", "--rotate"]));
+        answers("list", 200, || reader.get(&leases).status);
+        answers("delete", 200, || reader.delete(&path).status);
+    });
+}
+
+#[test]
 fn rotation_may_write_by_patch_and_a_lock_its_lease() {
     everywhere(|cluster| {
         let shop = scene(cluster);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use dlconf::model::finding::{Code, Finding, Severity};
-use dlconf::report::{BUILT_IN_SCHEMA, Read, Report, Unjudged, github, json, junit, sarif};
+use dlconf::report::{BUILT_IN_SCHEMA, Outcome, Read, Report, Tried, Unjudged, github, json, junit, sarif};
 use expect_test::expect;
 
 use super::{Case, VERSION, at, finding, hostile, key, missing, sample, silently_defaulted, unknown};
@@ -142,7 +142,7 @@ fn unjudged(name: &str) -> Unjudged {
 }
 
 /// Validates a document with Python's `jsonschema`.
-fn assert_valid(schema: &str, document: &str) {
+pub(crate) fn assert_valid(schema: &str, document: &str) {
     let tools = std::env::var_os("DLCONF_TEST_TOOLS").expect("run tests/run, which installs the tools");
     let folder = tempfile::tempdir().unwrap();
     let [schema_file, document_file] = ["schema.json", "document.json"].map(|name| folder.path().join(name));
@@ -182,13 +182,15 @@ fn json_is_valid_by_the_published_schema() {
 fn json_has_no_field_that_the_schema_keeps_quiet_about() {
     let schema: serde_json::Value = serde_json::from_str(json::SCHEMA).unwrap();
     let case = with_service_and_unjudged();
-    let output = json::render(&Report { service: Some("cc"), ..case.report() });
+    let tried = [Tried { probe: "mail".into(), variable: key("SMTP_PASS"), outcome: Outcome::Works }];
+    let output = json::render(&Report { service: Some("cc"), probes: Some(&tried), ..case.report() });
     let document: serde_json::Value = serde_json::from_str(&output).unwrap();
     for (instance, declared) in [
         ("", "/properties"),
         ("/counts", "/properties/counts/properties"),
         ("/read/0", "/properties/read/items/properties"),
         ("/unjudged/0", "/properties/unjudged/items/properties"),
+        ("/probes/0", "/properties/probes/items/properties"),
         ("/findings/0", "/$defs/finding/properties"),
         ("/findings/0/origin", "/$defs/origin/properties"),
     ] {

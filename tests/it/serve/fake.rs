@@ -16,8 +16,9 @@ use dlconf::model::schema::Schema;
 use dlconf::model::schema::parse::parse;
 use dlconf::model::validate::Delivered;
 use dlconf::rotation::consumers::{Acknowledgement, NotTaken};
+use dlconf::rotation::order::{NotOrdered, Ordered};
 use dlconf::serve::config::{Listen, SocketConfig};
-use dlconf::serve::{Bound, Forgotten, Limits, Program, Subject};
+use dlconf::serve::{Bound, Forgotten, Limits, Program, RotateAsked, Subject};
 use dlconf::status::*;
 use dlconf::telemetry::log::{Format, Log};
 use dlconf::telemetry::{Event, Level, Listener, Telemetry};
@@ -61,6 +62,10 @@ impl Subject for Fake {
 
     async fn forget(&self, _key: &str) -> Forgotten {
         self.forgotten.lock().unwrap().clone()
+    }
+
+    async fn rotate(&self, key: &Key, _: RotateAsked) -> Result<Ordered, NotOrdered> {
+        Err(NotOrdered { code: "off".into(), message: format!("{key} is not rotated"), help: "none".into() })
     }
 
     fn acknowledge(&self, _: &str, _: u32, _: Acknowledgement) -> Result<(), NotTaken> {
@@ -366,6 +371,59 @@ pub(crate) fn well() -> Status {
         ],
         audit: None,
         snapshot: None,
+        rotator: None,
+        rotations: Vec::new(),
+    }
+}
+
+/// Rotations in every phase.
+pub(crate) fn rotating() -> Status {
+    let rotation = |key: &str, strategy: &str, phase: &str, number| RotationStatus {
+        key: key.into(),
+        strategy: strategy.into(),
+        phase: phase.into(),
+        phase_seconds: 240,
+        number,
+        place: Some("vault:secret/datalens/production".into()),
+        ..RotationStatus::default()
+    };
+    let kids = |kids: &[(&str, &str)]| {
+        kids.iter().map(|(slot, kid)| ((*slot).to_owned(), (*kid).to_owned())).collect()
+    };
+    let staged = RotationStatus {
+        waiting: vec!["cc: 2 of 3 instances have acknowledged it".into()],
+        kids: kids(&[("current", "initial"), ("next", "3f2a9c1155667788")]),
+        ..rotation("JWT_SECRET", "overlap", "staged", 1)
+    };
+    let activated = RotationStatus {
+        retires_seconds: Some(7_200),
+        kids: kids(&[("current", "77aa9c1155667788"), ("previous", "3f2a9c1155667788")]),
+        ..rotation("PORTAL_JWT_SECRET", "overlap", "activated", 12)
+    };
+    let late = RotationStatus {
+        due_seconds: Some(-190_000),
+        ..rotation("CONSENT_SIGNING_KEY", "ring", "steady", 0)
+    };
+    let stuck = RotationStatus {
+        trouble: Some(FindingStatus {
+            code: None,
+            severity: "error".into(),
+            variable: None,
+            message: "vault:secret/datalens/production refuses to be written".into(),
+            place: None,
+            help: Some("`dlconf vault-policy --rotate` prints what it needs".into()),
+        }),
+        ..rotation("SMTP_PASS", "supplied", "steady", 3)
+    };
+    Status {
+        rotator: Some(RotatorStatus {
+            leads: false,
+            lease: Some("lease/datalens-rotator".into()),
+            holder: Some("rotator-7c9f_1".into()),
+            trouble: None,
+        }),
+        rotations: vec![staged, activated, late, stuck],
+        ..well()
     }
 }
 
@@ -548,6 +606,7 @@ fn consumer(name: &str, instance: &str, version: &str, current: bool) -> Consume
         uid: 10001,
         version: version.into(),
         current,
+        health: None,
         runs: [("JWT_SECRET".to_owned(), used)].into(),
         age_seconds: 42,
         expires_in_seconds: 258,

@@ -41,6 +41,23 @@ fn every() -> Vec<Event> {
             settings: Some("dlconf.toml".into()),
         },
         Event::Listening { what: "the ops port", at: "127.0.0.1:9470".into() },
+        Event::Rotated { key: key(), act: "staged", place: "vault:secret/datalens".into(), number: 7 },
+        Event::RotationFailed { key: key(), words: words("vault:secret/datalens does not answer") },
+        Event::RotationWaits { key: key(), waiting: vec!["cc: api-1 does not have it yet".into()] },
+        Event::RotationRepaired {
+            key: key(),
+            place: "vault:secret/datalens".into(),
+            what: vec!["JWT_SECRET_PREVIOUS was gone".into()],
+        },
+        Event::RotationRefused {
+            key: key(),
+            code: "single".into(),
+            words: words("cc verifies with one key"),
+        },
+        Event::AcknowledgementsTroubled { words: words("the Lease acks-cc-1 is written by two") },
+        Event::Leads { lease: "lease/rotator".into() },
+        Event::Follows { lease: "lease/rotator".into(), holder: Some("rotator-1".into()) },
+        Event::LeaderUnknown { lease: "lease/rotator".into(), why: "the API server does not answer".into() },
         Event::Published { version: version(), changed: vec![key()] },
         Event::Rejected { findings: vec![words("JWT_SECRET is not set"); 2], holds: Some(version()) },
         Event::Rejected { findings: vec![words("JWT_SECRET is not set")], holds: None },
@@ -106,6 +123,15 @@ fn lines_are_for_people() {
     expect![[r#"
         dlconf: 0.1.0 for production, service cc; schema.toml; dlconf.toml
         dlconf: the ops port listens at 127.0.0.1:9470
+        dlconf: rotation 7 of JWT_SECRET: staged, in vault:secret/datalens
+        dlconf: error: the rotation of JWT_SECRET does not go on: [DLC001] vault:secret/datalens does not answer (schema.toml:74; fix: set it)
+        dlconf: warning: the rotation of JWT_SECRET waits: cc: api-1 does not have it yet
+        dlconf: error: somebody else wrote to vault:secret/datalens and touched what the rotation of JWT_SECRET needs: JWT_SECRET_PREVIOUS was gone (fix: find out who; a rotated variable is changed by dlconf rotate)
+        dlconf: warning: JWT_SECRET is not rotated: [DLC001] cc verifies with one key (schema.toml:74; fix: set it)
+        dlconf: warning: [DLC001] the Lease acks-cc-1 is written by two (schema.toml:74; fix: set it)
+        dlconf: this daemon rotates: it holds lease/rotator
+        dlconf: rotator-1 rotates, which holds lease/rotator
+        dlconf: warning: nobody can tell who holds lease/rotator, so this daemon rotates nothing: the API server does not answer (fix: see the API server, and whether this daemon may write that Lease)
         dlconf: published 7f3a.42; changed: JWT_SECRET
         dlconf: error: the new state is not published, 7f3a.42 holds: [DLC001] JWT_SECRET is not set (schema.toml:74; fix: set it); [DLC001] JWT_SECRET is not set (schema.toml:74; fix: set it)
         dlconf: error: nothing can be published yet: [DLC001] JWT_SECRET is not set (schema.toml:74; fix: set it)
@@ -159,7 +185,7 @@ fn what_weighs_less_is_left_out() {
     let count = |least| logged(Format::Text, least).lines().count();
     assert_eq!(
         (count(Level::Debug), count(Level::Info), count(Level::Warning), count(Level::Error)),
-        (30, 26, 17, 8)
+        (39, 35, 23, 10)
     );
 }
 

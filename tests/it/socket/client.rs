@@ -13,15 +13,15 @@ use crate::daemon::PATIENCE;
 
 /// An answer, read to the end of the connection.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) head: String,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
     #[track_caller]
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -29,31 +29,31 @@ impl Answer {
         Self { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.into_iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     #[track_caller]
-    pub(super) fn tag(&self) -> &str {
+    pub(crate) fn tag(&self) -> &str {
         self.header("etag").unwrap_or_else(|| panic!("no tag: {self:?}"))
     }
 
     #[track_caller]
-    pub(super) fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
         self
     }
 
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The words of a refusal, after looking at what every one has.
     #[track_caller]
-    pub(super) fn refuses(self, status: u16, code: &str) -> String {
+    pub(crate) fn refuses(self, status: u16, code: &str) -> String {
         let answer = self.is(status);
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
         let problem = answer.json();
@@ -64,7 +64,7 @@ impl Answer {
 
     /// The values of `/v1/config`, as `NAME=value`, by name.
     #[track_caller]
-    pub(super) fn values(self) -> Vec<String> {
+    pub(crate) fn values(self) -> Vec<String> {
         let answer = self.is(200);
         let values = answer.json()["values"].as_object().unwrap().clone();
         values.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap())).collect()
@@ -72,11 +72,11 @@ impl Answer {
 }
 
 /// A request that is not answered yet.
-pub(super) struct Asked(UnixStream);
+pub(crate) struct Asked(UnixStream);
 
 impl Asked {
     /// Sends it as it is.
-    pub(super) fn raw(socket: &Path, request: &[u8]) -> Self {
+    pub(crate) fn raw(socket: &Path, request: &[u8]) -> Self {
         let mut stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // Who is refused early may be refused before all of it was read.
@@ -84,17 +84,17 @@ impl Asked {
         Self(stream)
     }
 
-    pub(super) fn get(socket: &Path, target: &str, headers: &[(&str, &str)]) -> Self {
+    pub(crate) fn get(socket: &Path, target: &str, headers: &[(&str, &str)]) -> Self {
         Self::raw(socket, request("GET", target, headers, "").as_bytes())
     }
 
     /// Whether anything has come back.
-    pub(super) fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         is_readable(&self.0)
     }
 
     /// Everything until the connection ends.
-    pub(super) fn bytes(mut self) -> Vec<u8> {
+    pub(crate) fn bytes(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.0.read_to_end(&mut bytes) {
             Ok(_) => {}
@@ -105,13 +105,13 @@ impl Asked {
     }
 
     #[track_caller]
-    pub(super) fn answer(self) -> Answer {
+    pub(crate) fn answer(self) -> Answer {
         Answer::of(&self.bytes())
     }
 }
 
 /// A whole request, after which the connection ends.
-pub(super) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
     let headers =
         headers.iter().fold(String::new(), |text, (name, value)| text + name + ": " + value + "\r\n");
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
@@ -121,24 +121,24 @@ pub(super) fn request(method: &str, target: &str, headers: &[(&str, &str)], body
 }
 
 #[track_caller]
-pub(super) fn ask(socket: &Path, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) fn ask(socket: &Path, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     Asked::raw(socket, request(method, target, headers, body).as_bytes()).answer()
 }
 
 #[track_caller]
-pub(super) fn get(socket: &Path, target: &str) -> Answer {
+pub(crate) fn get(socket: &Path, target: &str) -> Answer {
     ask(socket, "GET", target, &[], "")
 }
 
 /// What `is_answered` is asked after: a whole request and answer of another
 /// connection.
-pub(super) fn round_trip(socket: &Path) {
+pub(crate) fn round_trip(socket: &Path) {
     get(socket, "/v1/names").is(200);
 }
 
 /// The same, asked by a process of this user, whose group has the same number.
 #[track_caller]
-pub(super) fn ask_as(uid: u32, socket: &Path, method: &str, target: &str, body: &str) -> Answer {
+pub(crate) fn ask_as(uid: u32, socket: &Path, method: &str, target: &str, body: &str) -> Answer {
     Answer::of(&raw_as(uid, socket, &request(method, target, &[], body)))
 }
 
@@ -146,7 +146,7 @@ const SCRIPT: &str = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.s
     s.connect(sys.argv[1])\ns.sendall(sys.stdin.buffer.read())\n\
     sys.stdout.buffer.write(b''.join(iter(lambda: s.recv(65536), b'')))";
 
-pub(super) fn raw_as(uid: u32, socket: &Path, request: &str) -> Vec<u8> {
+pub(crate) fn raw_as(uid: u32, socket: &Path, request: &str) -> Vec<u8> {
     assert!(nix::unistd::Uid::effective().is_root(), "run as root: it takes another user's identity");
     let mut child = Command::new("setpriv")
         .args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups", "--"])
@@ -164,33 +164,33 @@ pub(super) fn raw_as(uid: u32, socket: &Path, request: &str) -> Vec<u8> {
 }
 
 /// Somebody who watches.
-pub(super) struct Watching {
+pub(crate) struct Watching {
     stream: UnixStream,
     read: Vec<u8>,
     /// What was understood so far, with the comments.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// One event.
 #[derive(Debug)]
-pub(super) struct Event {
-    pub(super) id: String,
-    pub(super) data: Value,
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) data: Value,
 }
 
 impl Event {
-    pub(super) fn changed(&self) -> Vec<&str> {
+    pub(crate) fn changed(&self) -> Vec<&str> {
         self.data["changed"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
     }
 
-    pub(super) fn is_resync(&self) -> bool {
+    pub(crate) fn is_resync(&self) -> bool {
         self.data.get("resync").is_some()
     }
 }
 
 impl Watching {
     #[track_caller]
-    pub(super) fn start(socket: &Path, target: &str, last: Option<&str>) -> Self {
+    pub(crate) fn start(socket: &Path, target: &str, last: Option<&str>) -> Self {
         let headers: Vec<(&str, &str)> = last.iter().map(|last| ("last-event-id", *last)).collect();
         let mut stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -242,7 +242,7 @@ impl Watching {
 
     /// The next event, or none when it ends. Each is one chunk.
     #[track_caller]
-    pub(super) fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         loop {
             let chunk = self.chunk()?;
             self.text.push_str(&chunk);
@@ -259,12 +259,12 @@ impl Watching {
     }
 
     #[track_caller]
-    pub(super) fn event(&mut self) -> Event {
+    pub(crate) fn event(&mut self) -> Event {
         self.next().unwrap_or_else(|| panic!("it ended after {:?}", self.text))
     }
 
     /// Whether nothing more has come.
-    pub(super) fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.read.is_empty() && !is_readable(&self.stream)
     }
 }

@@ -1,5 +1,7 @@
 //! `/v1/keys/{key}`: the ring of a variable, by what its source has.
 
+use dlconf::model::rotation::{KeyNote, Kid, Ledger, Phase, Print, Progress, Slot};
+
 use super::*;
 
 /// Kid, state and value of each.
@@ -109,4 +111,68 @@ fn who_may_read_the_key_may_read_its_ring() {
     assert!(alone.body.contains(KEY), "{alone:?}");
     let words = as_somebody("/v1/keys/RECORD_KEY").refuses(403, "not-permitted");
     assert!(words.contains("user 4711 read RECORD_KEY"), "{words}");
+}
+
+/// The last line of a file that notes these keys: field, kid, value, since when it signs.
+fn state(retire_after: Option<u64>, keys: &[(Slot, &str, &str, Option<u64>)]) -> String {
+    let note = |(slot, kid, value, not_before): &(Slot, &str, &str, Option<u64>)| {
+        let kid = Kid::new(kid).unwrap();
+        let print = Some(Print::of(&kid, &(*value).into()));
+        (*slot, KeyNote { kid, print, not_before: *not_before, rest: serde_json::Map::new() })
+    };
+    let keys = keys.iter().map(note).collect();
+    let progress = Progress { phase: Phase::Activated, retire_after, keys, ..Progress::default() };
+    format!("DLCONF_STATE='{}'\n", Ledger::default().with("SIGNING_KEY", progress).to_text())
+}
+
+#[test]
+fn a_rotation_says_which_key_is_which() {
+    let previous = format!("SIGNING_KEY_PREVIOUS={OTHER_KEY}\n");
+    let noted = [(Slot::Current, "k2", KEY, Some(1_795_000_000)), (Slot::Previous, "k1", OTHER_KEY, None)];
+    let (folder, daemon) = daemon(&shop(&(previous.clone() + &state(None, &noted))));
+    let target = "/v1/keys/SIGNING_KEY";
+    let first = get(&daemon.socket, target).is(200);
+    let wanted = serde_json::json!([
+        {"kid": "k2", "state": "active", "not_before": "2026-11-18T11:06:40Z", "retire_after": null, "value": KEY},
+        {"kid": "k1", "state": "previous", "not_before": null, "retire_after": null, "value": OTHER_KEY},
+    ]);
+    let sorted = |answer: &Answer| {
+        let mut ring = answer.json().as_array().unwrap().clone();
+        ring.sort_by_key(|one| one["state"].as_str().unwrap().to_owned());
+        serde_json::Value::Array(ring)
+    };
+    assert_eq!(sorted(&first), wanted);
+    let origin = get(&daemon.socket, "/v1/config/SIGNING_KEY").is(200).json()["origin"].clone();
+    assert_eq!(origin, ".env:2:13");
+
+    // The time at which it is retired changes no value, and the answer all the same.
+    let tag = first.tag().to_owned();
+    let conditional = |tag: &str| ask(&daemon.socket, "GET", target, &[("If-None-Match", tag)], "");
+    conditional(&tag).is(304);
+    let before = version(&daemon);
+    let after = publish(&daemon, &folder, &shop(&(previous.clone() + &state(Some(1_795_086_400), &noted))));
+    assert_ne!(before, after);
+    let second = conditional(&tag).is(200);
+    assert_eq!(sorted(&second)[1]["retire_after"], "2026-11-19T11:06:40Z");
+    assert_ne!(second.tag(), tag);
+
+    // A foreign write has the names of no rotation.
+    publish(&daemon, &folder, &shop(&format!("SIGNING_KEY_PREVIOUS={THIRD_KEY}\n{}", state(None, &noted))));
+    let kids = |answer: &Answer| {
+        let ring = sorted(answer);
+        let kid = |one: &serde_json::Value| one["kid"].as_str().unwrap().to_owned();
+        ring.as_array().unwrap().iter().map(kid).collect::<Vec<_>>()
+    };
+    assert_eq!(kids(&get(&daemon.socket, target).is(200)), ["k2", "initial-previous"]);
+
+    // Somebody copied a key with what was noted of it: no two have one name.
+    let copied =
+        [(Slot::Current, "k2", KEY, None), (Slot::Previous, "k2", KEY, None), (Slot::Next, "k2", KEY, None)];
+    let fields = format!("SIGNING_KEY_PREVIOUS={KEY}\nSIGNING_KEY_NEXT={KEY}\n");
+    publish(&daemon, &folder, &shop(&(fields + &state(None, &copied))));
+    let mut found = kids(&get(&daemon.socket, target).is(200));
+    assert_eq!(found[0], "k2", "the key that signs keeps its name: {found:?}");
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 3);
 }

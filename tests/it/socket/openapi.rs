@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dlconf::serve::problem::Problem;
+use dlconf::status::ChildHealth;
 use dlconf::status::{AuditStatus, ConsumerStatus, Explanation, KeysInUse, OfferStatus};
 use regex::Regex;
 use serde_json::Value;
@@ -74,6 +75,8 @@ fn it_names_every_refusal_and_no_other() {
     let mut codes: BTreeSet<&str> =
         refusal.captures_iter(&sources).map(|found| found.get(1).unwrap().as_str()).collect();
     assert_eq!(refusal.captures_iter(&sources).count(), sources.matches("Problem::new(").count());
+    // Those of the engine of rotations stand in a list.
+    codes.extend(dlconf::serve::socket::REFUSALS);
     // Those of the connection stand in a table of their own.
     let (_, of_connections) = CONVERSE.split_once("fn last(").unwrap();
     let code = Regex::new(r#"\("([a-z-]+)", ""#).unwrap();
@@ -160,6 +163,7 @@ fn every_document_is_as_it_says() {
         uid: 10_001,
         version: "7f3a.42".into(),
         current: true,
+        health: Some(ChildHealth::Healthy),
         runs: runs.into(),
         age_seconds: 1,
         expires_in_seconds: 299,
@@ -193,6 +197,7 @@ fn every_document_is_as_it_says() {
         status: 409,
         code: "refused".into(),
         detail: "it stays".into(),
+        help: Some("see why".into()),
         findings: status.findings.clone(),
     };
     let (folder, daemon) = daemon(&shop("NAMED=x\n"));
@@ -201,6 +206,7 @@ fn every_document_is_as_it_says() {
         ["Status", status],
         ["Status", fake::starting()],
         ["Status", fake::cut_off_and_full()],
+        ["Status", fake::rotating()],
         ["Explanation", explanation],
         ["Problem", refused],
         ["Status", of("/v1/status")],

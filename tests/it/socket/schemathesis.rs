@@ -25,11 +25,6 @@ parameters = { "header.If-None-Match" = "W/\"0\"" }
 include-path = "/v1/config"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "3xx", "400", "403", "404", "5xx"]
 checks.negative_data_rejection.expected-statuses = ["400", "403", "404", "406", "431"]
-
-# 501 is what this release says.
-[[operations]]
-include-path = "/v1/rotate/{key}"
-checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "501"]
 "#;
 
 /// The variables that its requests meet.

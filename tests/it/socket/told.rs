@@ -116,16 +116,51 @@ fn what_is_not_held_is_not_forgotten() {
     answer.refuses(405, "wrong-method");
 }
 
+/// Asks for a rotation with this body.
+fn rotate(daemon: &Daemon, name: &str, body: &str) -> Answer {
+    ask(&daemon.socket, "POST", &format!("/v1/rotate/{name}"), &[], body)
+}
+
 #[test]
-fn this_release_does_not_rotate() {
+fn who_may_rotate_is_told_why_not() {
     let policy = own() + &allow(SOMEBODY, &["*"], &["read"]) + &allow(SOMEBODY_ELSE, &["NAME"], &["rotate"]);
     let (_folder, daemon) = ruled(&policy, &shop(""));
-    assert!(post(&daemon, "/v1/rotate/SIGNING_KEY").refuses(501, "not-implemented").contains("SIGNING_KEY"));
-    assert!(post(&daemon, "/v1/rotate/NAME").refuses(409, "not-rotating").contains("how NAME is rotated"));
-    post(&daemon, "/v1/rotate/SIGNING_KYE").refuses(404, "unknown-variable");
-    let rotate = |uid| ask_as(uid, &daemon.socket, "POST", "/v1/rotate/SIGNING_KEY", "");
-    rotate(SOMEBODY).refuses(403, "not-permitted");
-    assert!(rotate(SOMEBODY_ELSE).refuses(403, "not-permitted").contains("rotate SIGNING_KEY"));
+    let answer = rotate(&daemon, "SIGNING_KEY", "");
+    assert!(answer.json()["help"].as_str().unwrap().contains("`enabled = true` under [rotation]"));
+    assert!(answer.refuses(409, "off").contains("rotates nothing"));
+    assert!(rotate(&daemon, "NAME", "").refuses(409, "not-rotating").contains("how NAME is rotated"));
+    rotate(&daemon, "SIGNING_KYE", "").refuses(404, "unknown-variable");
+    let by = |uid| ask_as(uid, &daemon.socket, "POST", "/v1/rotate/SIGNING_KEY", "");
+    by(SOMEBODY).refuses(403, "not-permitted");
+    assert!(by(SOMEBODY_ELSE).refuses(403, "not-permitted").contains("rotate SIGNING_KEY"));
+    assert_eq!(daemon.status()["rotator"], serde_json::Value::Null);
+    assert_eq!(daemon.status()["rotations"], serde_json::json!([]));
+}
+
+#[test]
+fn a_wish_that_is_none_is_not_guessed_at() {
+    let (_folder, daemon) = daemon(&shop(""));
+    for (body, status, code) in [
+        ("{", 400, "malformed"),
+        ("[]", 400, "malformed"),
+        (r#"{"wish":"retire"}"#, 400, "malformed"),
+        (r#"{"dryrun":true}"#, 400, "malformed"),
+        (r#"{"value":1}"#, 400, "malformed"),
+        (r#"{"value":""}"#, 422, "malformed"),
+        (r#"{"reason":"two\nlines"}"#, 422, "malformed"),
+        (r#"{"wish":"compromised","confirm":"NAME"}"#, 409, "needs-confirmation"),
+        (r#"{"wish":"undo"}"#, 409, "off"),
+        (r#"{"dry_run":true,"reason":"monthly","accept_logout":true,"take_over":true}"#, 409, "off"),
+    ] {
+        rotate(&daemon, "SIGNING_KEY", body).refuses(status, code);
+    }
+    let long = format!("{{\"value\":\"{}\"}}", "canary".repeat(20_000));
+    let answer = rotate(&daemon, "SIGNING_KEY", &long);
+    assert_eq!(answer.status, 413);
+    // A value that was sent is nowhere.
+    let told = rotate(&daemon, "SIGNING_KEY", r#"{"value":"canary-5uPpL13d"}"#);
+    told.refuses(409, "off");
+    assert_eq!(daemon.count("canary-5uPpL13d"), 0);
 }
 
 #[test]

@@ -41,6 +41,24 @@ fn what_runs_is_acknowledged_with_its_keys() {
 }
 
 #[test]
+fn how_a_program_is_is_said_with_its_keys_or_without() {
+    let folder = web();
+    let daemon = Daemon::ready(&folder);
+    let options = ["--keep-alive", "--backoff", "60s", "--backoff-max", "60s"];
+    let watched = Watched::start(&folder, &options);
+    let known = consumer(&daemon, |one| one["health"] == "running");
+    assert!(known[0]["runs"]["SIGNING_KEY"].is_object(), "{known}");
+    watched.kill_program();
+    let known = consumer(&daemon, |one| one["health"] == "failed");
+    assert_eq!(known[0]["runs"], json!({}), "what does not run has no keys");
+    folder.run(&["--config", "dlconf.toml", "status"]).exits(0).says("failed");
+    drop(watched);
+    let _proven = Watched::start(&folder, &["--healthy", "100ms"]);
+    let known = consumer(&daemon, |one| one["health"] == "healthy");
+    assert!(known[0]["runs"]["SIGNING_KEY"].is_object(), "{known}");
+}
+
+#[test]
 fn a_program_that_goes_on_with_what_it_has_says_that_of_its_keys() {
     let folder = web();
     let daemon = Daemon::ready(&folder);
@@ -90,11 +108,11 @@ fn of_all_services_one_has_to_be_named() {
     drop((unnamed, named));
 }
 
-/// A daemon of an older release, which does not say which variables have keys, and whose
-/// acknowledgements lapse at once.
+/// A daemon of an older release, which does not say which variables have keys, takes no
+/// word that it does not know, and whose acknowledgements lapse at once.
 #[derive(Default)]
 struct Old {
-    polls: AtomicUsize,
+    refused: AtomicUsize,
     words: Mutex<Vec<Value>>,
     is_over: AtomicBool,
 }
@@ -120,10 +138,16 @@ impl Old {
         let (status, body) = match text.split_whitespace().nth(1).unwrap_or_default() {
             "/v1/names" => ("200 OK", names),
             path if path.starts_with("/v1/config") && text.contains("if-none-match: \"a\"") => {
-                self.polls.fetch_add(1, Ordering::Relaxed);
                 ("304 Not Modified", "")
             }
             path if path.starts_with("/v1/config") => ("200 OK", config),
+            "/v1/consumers/web" if text.contains("health") => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                (
+                    "400 Bad Request",
+                    r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"no","code":"malformed"}"#,
+                )
+            }
             "/v1/consumers/web" => {
                 self.words
                     .lock()
@@ -147,7 +171,7 @@ impl Old {
 }
 
 #[test]
-fn it_is_said_again_before_it_lapses_and_no_more_when_nothing_runs() {
+fn it_is_said_again_before_it_lapses_also_to_an_older_daemon_and_when_nothing_runs() {
     let folder = Folder::new();
     let listener = UnixListener::bind(folder.join("dlconf.sock")).unwrap();
     let old = Arc::new(Old::default());
@@ -161,11 +185,10 @@ fn it_is_said_again_before_it_lapses_and_no_more_when_nothing_runs() {
     assert!(old.words.lock().unwrap().iter().all(|word| *word == said));
     watched.kill_program();
     watched.says("is started again in");
-    // So many as take longer than between two acknowledgements, if there were any.
-    let (words, polls) = (old.words(), old.polls.load(Ordering::Relaxed));
-    let goes_on = || (old.polls.load(Ordering::Relaxed) > polls + 60).then_some(());
-    wait_for("more questions", || watched.said(), goes_on);
-    assert_eq!(old.words(), words, "{}", watched.said());
+    watched.says("acknowledged as api-7c9f of web: failed");
+    let words = old.words();
+    wait_for("two more", || watched.said(), || (old.words() >= words + 2).then_some(()));
+    assert_eq!(old.refused.load(Ordering::Relaxed), 1, "it is left out from then on");
     old.is_over.store(true, Ordering::Relaxed);
     drop(watched);
     server.join().unwrap();

@@ -67,6 +67,25 @@ fn the_printed_policy_is_enough() {
 }
 
 #[test]
+fn who_rotates_is_told_which_right_a_write_lacks() {
+    let mut shop = Shop::new();
+    let doctor = |shop: &Shop, options: &[&str]| {
+        let token = shop.token(&shop.blocks(options));
+        let told = shop.setting.run(&token, &["doctor"]).stdout;
+        // As it would be without the ends of lines.
+        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let lack = "writing secret/data/app/one needs the capability `update`";
+    let reads = doctor(&shop, &[]);
+    assert!(!reads.contains(lack), "{reads}");
+    shop.setting.lines(&format!("auth = {{ method = \"token\" }}\n{PATHS}[rotation]\nenabled = true\n"));
+    let lacks = doctor(&shop, &[]);
+    assert!(lacks.contains(lack) && lacks.contains("`dlconf vault-policy --rotate`"), "{lacks}");
+    let may = doctor(&shop, &["--rotate"]);
+    assert!(may.contains("fine secret/app/one permitted"), "{may}");
+}
+
+#[test]
 fn without_one_line_the_refusal_names_path_and_capability() {
     let shop = Shop::new();
     for options in [&[][..], &["--names-only"]] {

@@ -11,10 +11,13 @@ mod leases;
 mod least_privilege;
 mod memory;
 mod names_only;
+mod replace;
+mod rotation_state;
 mod run;
 mod tls;
 mod watch;
-mod watched;
+pub(crate) mod watched;
+mod write;
 
 use std::fmt::Write as _;
 

@@ -56,6 +56,7 @@ pub(crate) fn config(address: &str, namespace: &str, auth: Auth, paths: Vec<Path
         tls: Tls::default(),
         timeout: Duration::from_secs(5),
         deadline: Duration::from_secs(10),
+        rotates: false,
     }
 }
 

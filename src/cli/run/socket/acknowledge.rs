@@ -1,11 +1,11 @@
 //! Saying to the daemon what the program runs: a rotation has to know.
 //!
 //! Owns: which instance this is; which keys the program has; when that is said again.
-//! Invariants: only what was proven is said, and nothing while nothing runs; what is said
-//! are names, never values; what the daemon does not take is told once, and nothing else
-//! depends on it.
+//! Invariants: of keys only what was proven is said, and none while nothing runs; nothing
+//! before the program ran for the first time; what is said are names, never values; what
+//! the daemon does not take is told once, and nothing else depends on it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
@@ -26,6 +26,7 @@ use crate::model::key::Key;
 use crate::model::secret::SecretValue;
 use crate::rotation::consumers::Name;
 use crate::serve::socket::{Acknowledged, Said, SaidUse};
+use crate::status::ChildHealth;
 use crate::supervise::Offer;
 use crate::telemetry::Level;
 
@@ -33,6 +34,16 @@ use crate::telemetry::Level;
 const AGAIN: Duration = Duration::from_secs(2);
 /// After one that did not take it.
 const MUCH_LATER: Duration = Duration::from_mins(1);
+
+/// How the program is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Running {
+    /// What it was proven with last.
+    pub(super) version: Box<str>,
+    /// How it is; of what does not run well no keys are said.
+    pub(super) health: ChildHealth,
+}
+
 /// Who says what runs.
 pub(super) struct Acknowledger<'a> {
     borrower: &'a Borrower<'a>,
@@ -40,11 +51,13 @@ pub(super) struct Acknowledger<'a> {
     consumer: Option<String>,
     instance: Option<Name>,
     ledger: &'a RefCell<Ledger>,
-    /// The version that the program was proven with.
-    runs: watch::Receiver<Option<Box<str>>>,
+    /// None before the program was proven for the first time.
+    runs: watch::Receiver<Option<Running>>,
     spoken: &'a Spoken,
     /// What was told already.
     told: RefCell<BTreeSet<Untaken>>,
+    /// The daemon is older, and knows no health of programs.
+    is_older: Cell<bool>,
 }
 
 /// What a daemon does not take or give.
@@ -71,11 +84,11 @@ impl<'a> Acknowledger<'a> {
         borrower: &'a Borrower<'a>,
         consumer: Option<String>,
         ledger: &'a RefCell<Ledger>,
-        runs: watch::Receiver<Option<Box<str>>>,
+        runs: watch::Receiver<Option<Running>>,
         spoken: &'a Spoken,
     ) -> Self {
-        let told = RefCell::default();
-        Self { borrower, consumer, instance: instance(), ledger, runs, spoken, told }
+        let (told, is_older) = (RefCell::default(), Cell::new(false));
+        Self { borrower, consumer, instance: instance(), ledger, runs, spoken, told, is_older }
     }
 
     /// Says what runs whenever that is something else, and again before it lapses; never
@@ -89,11 +102,11 @@ impl<'a> Acknowledger<'a> {
         };
         let mut runs = self.runs.clone();
         loop {
-            let version = runs.borrow_and_update().clone();
+            let running = runs.borrow_and_update().clone();
             let say = async {
-                match version {
+                match running {
                     None => pending().await,
-                    Some(version) => self.say_again_and_again(consumer, instance, &version).await,
+                    Some(running) => self.say_again_and_again(consumer, instance, &running).await,
                 }
             };
             tokio::select! {
@@ -106,14 +119,14 @@ impl<'a> Acknowledger<'a> {
         }
     }
 
-    async fn say_again_and_again(&self, consumer: &str, instance: &Name, version: &str) -> Infallible {
-        let mut keys = None;
+    async fn say_again_and_again(&self, consumer: &str, instance: &Name, running: &Running) -> Infallible {
+        let mut keys = (!running.health.is_up()).then(BTreeMap::new);
         loop {
             if keys.is_none() {
-                keys = self.keys(version).await.ok();
+                keys = self.keys(&running.version).await.ok();
             }
             let pause = match &keys {
-                Some(runs) => self.say(consumer, instance, version, runs).await.unwrap_or(AGAIN),
+                Some(runs) => self.say(consumer, instance, running, runs).await.unwrap_or(AGAIN),
                 None => AGAIN,
             };
             sleep(pause).await;
@@ -125,25 +138,37 @@ impl<'a> Acknowledger<'a> {
         &self,
         consumer: &str,
         instance: &Name,
-        version: &str,
+        running: &Running,
         runs: &BTreeMap<String, SaidUse>,
     ) -> Result<Duration, Later> {
-        let said =
-            Said { instance: instance.as_str().to_owned(), runs: runs.clone(), version: version.to_owned() };
+        let version = &*running.version;
+        let said = Said {
+            instance: instance.as_str().to_owned(),
+            runs: runs.clone(),
+            version: version.to_owned(),
+            health: Some(running.health).filter(|_| !self.is_older.get()),
+        };
+        let has_health = said.health.is_some();
         let path = ["v1", "consumers", consumer];
         let said = serde_json::to_string(&said).map_err(|_| Later)?;
         let question = Question::put(&path, Action::Acknowledge, said);
         let why = match self.borrower.daemon().ask_now::<Acknowledged>(&question).await {
             Ok(Answer::Given(taken)) => {
                 self.told.borrow_mut().remove(&Untaken::Word);
-                let text = format!("acknowledged as {} of {}: {version}", taken.instance, taken.consumer);
+                let health = running.health.as_str();
+                let what = if running.health.is_up() { version } else { health };
+                let text = format!("acknowledged as {} of {}: {what}", taken.instance, taken.consumer);
                 let parts = json!({
-                    "consumer": taken.consumer, "instance": taken.instance, "version": version,
+                    "consumer": taken.consumer, "instance": taken.instance, "version": version, "health": health,
                 });
                 self.spoken.say(Level::Debug, "acknowledged", text, parts);
                 return Ok(Duration::from_secs(taken.expires_in_seconds) / 3).map(|again| again.max(AGAIN));
             }
             Ok(Answer::Refused(problem)) if problem.status == 503 => return Err(Later),
+            Ok(Answer::Refused(problem)) if has_health && matches!(problem.status, 400 | 422) => {
+                self.is_older.set(true);
+                return Ok(Duration::ZERO);
+            }
             Ok(Answer::Refused(problem)) => problem.detail,
             Err(Missed::Refused(failure)) => {
                 let fault = failure.faults.into_iter().next();

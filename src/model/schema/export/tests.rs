@@ -65,6 +65,7 @@ fn schema(vars: Vec<Var>) -> Schema {
         retired: Vec::new(),
         ignored: Vec::new(),
         rules: Vec::new(),
+        probes: Vec::new(),
         index,
         replaced: HashMap::new(),
     }
@@ -97,6 +98,7 @@ fn sample() -> Schema {
                 every: Some(30 * 86_400),
                 overlap: Some(8 * 86_400),
                 slots: None,
+                tokens: Vec::new(),
                 reason: None,
             }),
             fallback: Some("the value of APP_SECRET_KEY".into()),

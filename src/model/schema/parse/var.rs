@@ -1,7 +1,7 @@
 //! Reading `[var.NAME]`: type and constraints, presence, generation, rotation,
 //! and the variables that a rotation implies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use toml::de::DeValue;
@@ -23,6 +23,9 @@ const NEVER_SILENT: [Code; 5] = [
     Code::NotRepresentable,
 ];
 
+/// Settings and the state of rotations: no source ever offers them.
+const OURS: &str = "DLCONF_";
+
 /// Slots of a ring that does not say.
 const DEFAULT_SLOTS: u32 = 9;
 /// How many names a warning about many variables lists.
@@ -38,6 +41,14 @@ impl<'t> Parser<'t> {
     ) -> Option<Var> {
         let at = table.at.clone();
         let key = self.key(name, at.clone());
+        if name.starts_with(OURS) {
+            self.mistakes.error(
+                at.clone(),
+                format!("{name} is dlconf's own"),
+                format!("names that begin with {OURS} are never delivered"),
+                Some("call the variable something else".into()),
+            );
+        }
         let kind = self.kind(&table);
         let secret = table.boolean("secret");
         if secret == Some(false) && kind.as_ref().is_some_and(Kind::is_secret) {
@@ -386,6 +397,7 @@ impl<'t> Parser<'t> {
         let overlap = self.seconds(&inner, "overlap");
         let slots = inner.count("slots").and_then(|n| u32::try_from(n).ok());
         let reason: Option<Box<str>> = inner.string("reason").map(|(text, _)| text.into());
+        let tokens: Vec<Key> = self.keys(&inner, "tokens").into_iter().map(|(key, _)| key).collect();
         inner.finish();
         let strategy = strategy?;
         let complain = |message: &str, label: &str, help: &str| {
@@ -407,6 +419,12 @@ impl<'t> Parser<'t> {
                 "`every` must be longer than `overlap`",
                 "make `every` longer",
             ),
+            Strategy::Overlap => {}
+            _ if !tokens.is_empty() => complain(
+                "only a key that is retired must outlive what it signed",
+                "`tokens` belongs to strategy \"overlap\"",
+                "remove `tokens`",
+            ),
             Strategy::Ring if slots.is_some_and(|slots| !(2..=99).contains(&slots)) => {
                 complain("a ring has 2 to 99 slots", "out of range", "write `slots = 9`");
             }
@@ -419,7 +437,30 @@ impl<'t> Parser<'t> {
         }
         // A number out of range has its mistake, and makes no variables.
         let slots = slots.filter(|slots| (2..=99).contains(slots));
-        Some(Rotation { strategy, every, overlap, slots, reason })
+        Some(Rotation { strategy, every, overlap, slots, tokens, reason })
+    }
+
+    /// Judges what says how long keys' signatures live.
+    pub(super) fn tokens(&self, vars: &[Var], index: &HashMap<Key, usize>) {
+        for var in vars {
+            for token in var.rotation.iter().flat_map(|rotation| &rotation.tokens) {
+                let lifetime = index.get(token).and_then(|&at| vars.get(at));
+                let (label, help) = match lifetime.map(|lifetime| &lifetime.kind) {
+                    Some(Kind::Duration { .. }) => continue,
+                    Some(_) => ("it is no duration", Some("give it `type = \"duration\"`".to_owned())),
+                    None => {
+                        let names: Vec<&str> = index.keys().map(Key::as_str).collect();
+                        ("no variable is called so", did_you_mean(token.as_str(), &names))
+                    }
+                };
+                self.mistakes.error(
+                    self.offset(var.at),
+                    format!("{token} cannot say how long lives what {} signs", var.key),
+                    label,
+                    help,
+                );
+            }
+        }
     }
 
     fn allow(&self, table: &Table<'t>) -> BTreeMap<Code, Box<str>> {

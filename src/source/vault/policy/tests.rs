@@ -29,6 +29,7 @@ fn config(auth: Auth, engines: Vec<Engine>) -> Config {
         tls: Tls::default(),
         timeout: default::TIMEOUT,
         deadline: default::DEADLINE,
+        rotates: false,
     }
 }
 
@@ -114,6 +115,7 @@ fn rotation_writes_what_has_versions() {
         &expect![[r"
             secret/data/shop: create,read,update
             secret/metadata/shop: read
+            secret/config: read
             database/creds/shop: read
             sys/leases/revoke: update
             old/shop: read
@@ -213,7 +215,7 @@ fn a_refusal_names_path_and_capability() {
 fn every_need_of_a_purpose_is_granted() {
     let config = config(Auth::Token, vec![kv2("shop/a"), kv2("shop/b"), database("shop")]);
     let all = grants(&[&config], Purpose::Rotate).unwrap();
-    let accesses = [Access::Values, Access::Version, Access::Folder];
+    let accesses = [Access::Values, Access::Version, Access::Folder, Access::Mount];
     for spec in &config.paths {
         for need in accesses.map(|access| needed(spec, access)) {
             let grant = all.iter().find(|grant| grant.path == need.path);

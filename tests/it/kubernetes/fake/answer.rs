@@ -280,6 +280,13 @@ impl Desk<'_> {
             }
             _ => self.store.list(selection),
         };
+        if let Some(selector) = asked.query("labelSelector") {
+            let terms: Vec<(&str, &str)> =
+                selector.split(',').filter_map(|term| term.split_once('=')).collect();
+            objects.retain(|(_, object)| {
+                terms.iter().all(|(name, value)| object["metadata"]["labels"][*name] == *value)
+            });
+        }
         if let Some(start) = after {
             objects
                 .retain(|(id, _)| format!("/{}", id.name) >= start.trim_end_matches('\0').to_owned() + "\0");
