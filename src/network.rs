@@ -1,13 +1,20 @@
 //! Why a connection to a server came to nothing, as far as that can be told from
-//! the errors of sockets and TLS.
+//! the errors of sockets and TLS; and connecting to the first address that answers.
 //!
 //! Invariants: the texts of errors are never repeated, since they may quote what
 //! was sent; what they say is recognised.
 //! Must not know: which server it is, or what was asked.
 
 use std::error::Error as StdError;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long an address may be silent where there is another.
+const NEXT_ADDRESS: Duration = Duration::from_millis(1500);
 
 /// What broke between a server and us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,4 +129,31 @@ pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
         }
     };
     Some(wait.min(MOST))
+}
+
+/// Connects to the first of these addresses that answers.
+///
+/// # Errors
+/// What broke at the last of them; [`Break::UnknownHost`] where there is none.
+pub(crate) async fn connect_to_any(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+) -> Result<TcpStream, Break> {
+    let mut addresses = addresses.into_iter().peekable();
+    let mut broke = Break::UnknownHost;
+    while let Some(address) = addresses.next() {
+        let connecting = TcpStream::connect(address);
+        let connected = if addresses.peek().is_some() {
+            timeout(NEXT_ADDRESS, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        } else {
+            connecting.await
+        };
+        match connected {
+            Ok(stream) => {
+                let _only_slower = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => broke = Break::of(&error),
+        }
+    }
+    Err(broke)
 }

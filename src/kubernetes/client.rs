@@ -7,7 +7,6 @@
 //! refused are read anew for the next exchange.
 //! Must not know: what is asked for.
 
-use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -30,14 +29,11 @@ use super::server::Server;
 use super::token::Token;
 use super::trouble::{Trouble, Why};
 use super::wire::Event;
-use crate::network::{Break, retry_after};
+use crate::network::{Break, connect_to_any, retry_after};
 
 /// The largest answer, in bytes: an object is below 1.5 MiB, its data in base64 and
 /// its annotations included.
 const ANSWER_LIMIT: usize = 4 << 20;
-
-/// How long an address may be silent where there is another.
-const NEXT_ADDRESS: Duration = Duration::from_millis(1500);
 
 /// Of what is asked, the representation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -343,24 +339,7 @@ async fn connect(access: &Access) -> Result<TcpStream, Break> {
         lookup_host((host, port)).await.map(Iterator::collect::<Vec<_>>)
     });
     let found = found.await.ok().and_then(Result::ok).ok_or(Break::UnknownHost)?;
-    let mut addresses = found.into_iter().peekable();
-    let mut broke = Break::UnknownHost;
-    while let Some(address) = addresses.next() {
-        let connecting = TcpStream::connect(address);
-        let connected = if addresses.peek().is_some() {
-            timeout(NEXT_ADDRESS, connecting).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
-        } else {
-            connecting.await
-        };
-        match connected {
-            Ok(tcp) => {
-                let _only_slower = tcp.set_nodelay(true);
-                return Ok(tcp);
-            }
-            Err(error) => broke = Break::of(&error),
-        }
-    }
-    Err(broke)
+    connect_to_any(found).await
 }
 
 /// A watch under way.

@@ -4,7 +4,6 @@
 //! used it, so that no buffer keeps what came over it.
 
 use std::future::Future;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +16,10 @@ use tokio_rustls::TlsConnector;
 
 use super::Doubt;
 use super::target::Place;
-use crate::network::Break;
+use crate::network::{Break, connect_to_any};
 
 /// How long one step may take: finding, connecting, TLS, one answer.
 const STEP: Duration = Duration::from_secs(5);
-
-/// How long an address may be silent where there is another.
-const NEXT_ADDRESS: Duration = Duration::from_millis(1500);
 
 /// Bytes both ways, whatever carries them.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -88,22 +84,5 @@ pub(super) fn broke(place: &Place, what: Break) -> Doubt {
 
 async fn dial(place: &Place) -> Result<TcpStream, Break> {
     let found = lookup_host((&*place.host, place.port)).await.map_err(|_| Break::UnknownHost)?;
-    let mut addresses = found.peekable();
-    let mut broke = Break::UnknownHost;
-    while let Some(address) = addresses.next() {
-        let connecting = TcpStream::connect(address);
-        let connected = if addresses.peek().is_some() {
-            timeout(NEXT_ADDRESS, connecting).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
-        } else {
-            connecting.await
-        };
-        match connected {
-            Ok(stream) => {
-                let _only_slower = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Err(error) => broke = Break::of(&error),
-        }
-    }
-    Err(broke)
+    connect_to_any(found).await
 }
